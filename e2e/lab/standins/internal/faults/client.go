@@ -1,0 +1,94 @@
+package faults
+
+import (
+	"cmp"
+	"context"
+	"log/slog"
+	"net"
+	"net/http"
+	"os"
+	"time"
+
+	registry "sei.io/seictl/e2e/lab/faults"
+)
+
+const (
+	// urlEnv names the environment variable with the registry's base URL; urlOff asks nobody.
+	urlEnv = "LAB_FAULTS_URL"
+	urlOff = "off"
+
+	// firstTimeout bounds the question before the ports open; no registry must not cost a pod its start.
+	firstTimeout = 300 * time.Millisecond
+	// pollTimeout is longer than the 30 s that the registry holds a long poll.
+	pollTimeout = 40 * time.Second
+)
+
+// Client asks the registry about one container and keeps Source up to date.
+type Client struct {
+	// Source holds what the registry said last.
+	Source *Source
+	// OnChange, when set, is called after every change. born says that it is the registry's first answer: the state
+	// this process found, not something that was done to it.
+	OnChange func(state registry.State, born bool)
+
+	// registry is nil when nobody is to be asked.
+	registry *registry.Client
+	known    bool
+}
+
+// NewClient returns a client that asks nobody yet.
+func NewClient(r *registry.Client) *Client { return &Client{Source: &Source{}, registry: r} }
+
+// FromEnvironment returns the client of a container of this pod, having asked the registry once.
+func FromEnvironment(ctx context.Context, container string) *Client {
+	if os.Getenv(urlEnv) == urlOff {
+		return NewClient(nil)
+	}
+	c := NewClient(fromPod(container))
+	ctx, cancel := context.WithTimeout(ctx, firstTimeout)
+	defer cancel()
+	state, err := c.registry.Get(ctx)
+	if err != nil {
+		// No faults for now; Watch asks again.
+		slog.Warn("no answer from the fault registry", "error", err)
+		return c
+	}
+	c.accept(state)
+	return c
+}
+
+// fromPod is the registry's client of this pod; a container without a mounted token that was not told its namespace is
+// looked up in "default".
+func fromPod(container string) *registry.Client {
+	client, err := registry.FromPod(container)
+	if err != nil {
+		host, _ := os.Hostname()
+		client = &registry.Client{
+			URL: cmp.Or(os.Getenv(urlEnv), registry.DefaultURL), Namespace: "default", Pod: host, Container: container,
+		}
+	}
+	// No proxy from the environment: the registry is on the lab's own bridge.
+	transport := &http.Transport{DialContext: (&net.Dialer{Timeout: 2 * time.Second}).DialContext}
+	client.HTTP = &http.Client{Transport: transport, Timeout: pollTimeout}
+	return client
+}
+
+// Watch long-polls the registry until ctx ends.
+func (c *Client) Watch(ctx context.Context) {
+	if c.registry != nil {
+		c.registry.Watch(ctx, c.accept)
+	}
+}
+
+// accept stores a state that differs from the known one.
+func (c *Client) accept(state registry.State) {
+	if c.known && state.Generation == c.Source.Current().Generation {
+		return
+	}
+	born := !c.known
+	c.known = true
+	c.Source.Store(state)
+	if c.OnChange != nil {
+		c.OnChange(state, born)
+	}
+}
