@@ -87,6 +87,11 @@ func (e *Env) components() []component {
 	}
 	for i := range list {
 		list[i].grace = 10 * time.Second
+		switch list[i].name {
+		case "etcd", "kube-apiserver":
+			// They wait for clients that watch them, and those never hang up.
+			list[i].grace = 2 * time.Second
+		}
 	}
 	return list
 }

@@ -260,7 +260,10 @@ func (e *Env) removeFiles() error {
 		}
 	}
 	// Only empty ones go: another containerd or kubelet may live here, too.
-	for _, dir := range []string{"/run/containerd/s", "/run/containerd", "/var/lib/cni/results", "/var/lib/cni", "/var/log/containers"} {
+	for _, dir := range []string{
+		"/run/containerd/s", "/run/containerd", "/var/lib/cni/results", "/var/lib/cni", "/var/log/containers",
+		"/var/lib/kubelet/device-plugins", "/var/lib/kubelet",
+	} {
 		_ = os.Remove(dir)
 	}
 	if err := os.RemoveAll(e.Dir); err != nil {

@@ -18,8 +18,12 @@ const nftRules = `table inet %[1]s
 delete table inet %[1]s
 table inet %[1]s {
 	chain forward {
-		type filter hook forward priority 10; policy accept;
+		# Before kube-proxy's chain, which drops what has no Service: a name server
+		# that is not there should be refused, not waited for.
+		type filter hook forward priority -10; policy accept;
+		iifname "%[2]s" ip daddr %[3]s meta l4proto tcp reject with tcp reset
 		iifname "%[2]s" ip daddr %[3]s reject
+		iifname "%[2]s" oifname != "%[2]s" meta l4proto tcp reject with tcp reset
 		iifname "%[2]s" oifname != "%[2]s" reject
 		oifname "%[2]s" iifname != "%[2]s" reject
 	}

@@ -145,8 +145,10 @@ func (e *Env) loadImages() (int, error) {
 			e.say("warning: no binary %s: image %s only waits", img.binary, img.name)
 			source = e.bin("pause")
 		}
-		// The recipe is part of the stamp: a change to it makes another image.
-		stamp := fmt.Sprint(exeStamp(source), exeStamp(shellBinary), exeStamp(e.bin("lab")), img)
+		stamp, err := img.stamp(source)
+		if err != nil {
+			return count, err
+		}
 		if loaded[img.name] == stamp {
 			continue
 		}
@@ -161,6 +163,20 @@ func (e *Env) loadImages() (int, error) {
 		}
 	}
 	return count, nil
+}
+
+// stamp changes with anything that makes another image: the binaries, and what
+// is put around them, which an image of nothing shows.
+func (i image) stamp(source string) (string, error) {
+	layer, err := i.layer(nil, nil)
+	if err != nil {
+		return "", err
+	}
+	hash := sha256.New()
+	if err := i.archive(hash, layer); err != nil {
+		return "", err
+	}
+	return fmt.Sprint(exeStamp(source), " ", exeStamp(shellBinary), " ", hex.EncodeToString(hash.Sum(nil))), nil
 }
 
 // loadImage makes one image and imports it.
