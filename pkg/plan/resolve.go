@@ -1,0 +1,246 @@
+package plan
+
+import (
+	"fmt"
+	"time"
+
+	"sei.io/seictl/api/v1alpha1"
+	"sei.io/seictl/pkg/drift"
+)
+
+// IdleReason says why nothing runs although something is due.
+type IdleReason string
+
+// Why nothing runs.
+const (
+	// NotIdle: a plan runs, or nothing is due.
+	NotIdle IdleReason = ""
+	// IdlePaused: spec.paused is true.
+	IdlePaused IdleReason = "Paused"
+	// IdleHeld: a plan for this target failed for good.
+	IdleHeld IdleReason = "Held"
+	// IdleBlocked: a gate does not hold.
+	IdleBlocked IdleReason = "Blocked"
+	// IdleBackoff: the last attempt failed and the next one is not due yet.
+	IdleBackoff IdleReason = "Backoff"
+	// IdleTerminating: the node is being deleted.
+	IdleTerminating IdleReason = "Terminating"
+)
+
+// Decision is what a pass goes on with.
+type Decision struct {
+	// Plan to go on with; nil when there is none. A failed plan that is kept is none to go on with.
+	Plan *v1alpha1.Plan
+	// New says that the plan was built just now: it is persisted before its first task runs.
+	New bool
+	// Ended is the plan that the decision ended: another took its place, or it has no object any more.
+	Ended *v1alpha1.Plan
+	// ClearHold says that the hold is over.
+	ClearHold bool
+	// Idle says why nothing runs although something is due, and Detail in words.
+	Idle   IdleReason
+	Detail string
+	// RetryAt is when the next attempt is due; with IdleBackoff.
+	RetryAt *time.Time
+}
+
+// Options of Resolve.
+type Options struct {
+	// IgnoreBackoff starts the next attempt at once: somebody asked for it.
+	IgnoreBackoff bool
+}
+
+// Held says whether the hold of a node still stands: same target, same provisioned certificate, no retry requested.
+func Held(node *v1alpha1.SeiNode, s *drift.Snapshot) bool {
+	h := node.Status.Hold
+	if h == nil || !h.Target.Equal(drift.Target(node)) ||
+		h.RetrySeen != node.Annotations[v1alpha1.AnnotationRetryRequestedAt] {
+		return false
+	}
+	if s == nil || s.TargetVerdict == nil || s.TargetVerdict.Unknown {
+		return true
+	}
+	return s.TargetVerdict.SecretSHA256 == h.SecretSHA256
+}
+
+// Resolve decides what a pass goes on with: the active plan, one that takes its place, a new one, or none.
+func Resolve(in Input, opt Options) Decision {
+	node, p := in.Node, in.Node.Status.Plan
+	d := Decision{}
+	switch {
+	case node.DeletionTimestamp != nil:
+		return Decision{Idle: IdleTerminating, Detail: "the node is being deleted: no task runs"}
+	case p.Active():
+		d = in.resolveActive(p, opt)
+	default:
+		d = in.next(p, opt)
+	}
+	d.ClearHold = node.Status.Hold != nil && !Held(node, in.Snapshot)
+	return d
+}
+
+func (in *Input) parked() bool {
+	return in.Snapshot != nil && in.Snapshot.Sidecar == drift.SidecarParked
+}
+
+// applied says whether the live template already is another than the plan's previous: judged from the StatefulSet, never
+// from a task's status, which a crash may have lost.
+func (in *Input) applied(p *v1alpha1.Plan) bool {
+	return Cycles(p) && p.Previous.ControllerRevision != "" && in.Snapshot.TemplateApplied(p.Previous.ControllerRevision)
+}
+
+func (in *Input) resolveActive(p *v1alpha1.Plan, opt Options) Decision {
+	keep := Decision{Plan: p}
+	switch p.Kind {
+	case v1alpha1.NodeRollback:
+		// Neither superseded nor rolled back.
+		return keep
+	case v1alpha1.MarkReady:
+		if in.parked() || !in.Drift.NodeUpdateDue() {
+			return keep
+		}
+		// The sidecar released seid: an edit need not wait for seid to start.
+		if d := in.next(nil, opt); d.Plan != nil {
+			d.Ended = p
+			return d
+		}
+		return keep
+	case v1alpha1.NodeRepair:
+		if in.parked() || (in.Drift.NodeUpdateDue() && !Held(in.Node, in.Snapshot)) {
+			d := in.next(nil, opt)
+			d.Ended = p
+			return d
+		}
+		return keep
+	case v1alpha1.NodeUpdate:
+		if in.parked() && !in.applied(p) {
+			return Decision{Plan: BuildMarkReadyPlan(*in), New: true, Ended: p}
+		}
+	}
+	applied := in.applied(p)
+	if p.Target.Equal(in.Drift.Target) || ObserversPassed(p) || (in.Node.Spec.Paused && applied) {
+		return keep
+	}
+	return in.supersede(p, applied, opt)
+}
+
+// supersede builds what takes the place of a plan whose target is not wanted any more.
+func (in *Input) supersede(p *v1alpha1.Plan, applied bool, opt Options) Decision {
+	d := Decision{New: true, Ended: p}
+	switch {
+	case applied && in.Drift.Target.Equal(p.Previous.Target()):
+		d.Plan = BuildNodeRollbackPlan(*in, p.Previous, v1alpha1.RollbackCause{PlanID: p.ID, Target: p.Target})
+	case applied:
+		d.Plan = BuildNodeUpdatePlan(*in, p.Previous, true)
+	default:
+		d = in.next(nil, opt)
+		d.Ended = p
+	}
+	return d
+}
+
+// next decides what follows when no plan is active. failed is the plan that failed last and was kept, if any.
+func (in *Input) next(failed *v1alpha1.Plan, opt Options) Decision {
+	node := in.Node
+	if node.Status.Phase != v1alpha1.PhaseRunning {
+		return in.nextInit(failed, opt)
+	}
+	// A pod that waits on the wrong template must not be released: the rollback goes on first.
+	if failed != nil && failed.Kind == v1alpha1.NodeRollback {
+		return in.attempt(failed, opt, func() *v1alpha1.Plan {
+			return BuildNodeRollbackPlan(*in, failed.Previous, *failed.RollsBack)
+		})
+	}
+	if in.parked() {
+		return in.attempt(failed, opt, func() *v1alpha1.Plan { return BuildMarkReadyPlan(*in) })
+	}
+	held := Held(node, in.Snapshot)
+	if in.Drift.NodeUpdateDue() && !held {
+		return in.nextUpdate(failed, opt)
+	}
+	d := in.nextRepair(failed, opt)
+	if d.Plan == nil && in.Drift.NodeUpdateDue() {
+		d.Idle, d.Detail = IdleHeld, node.Status.Hold.Reason
+	}
+	return d
+}
+
+func (in *Input) nextInit(failed *v1alpha1.Plan, opt Options) Decision {
+	switch {
+	case in.Node.Spec.Paused:
+		return Decision{Idle: IdlePaused, Detail: "spec.paused is true: the node is not initialised"}
+	case Held(in.Node, in.Snapshot):
+		return Decision{Idle: IdleHeld, Detail: in.Node.Status.Hold.Reason}
+	}
+	return in.attempt(failed, opt, func() *v1alpha1.Plan { return BuildNodeInitPlan(*in) })
+}
+
+func (in *Input) nextUpdate(failed *v1alpha1.Plan, opt Options) Decision {
+	if in.Node.Spec.Paused {
+		return Decision{Idle: IdlePaused, Detail: "spec.paused is true: the update starts when it is false"}
+	}
+	d := in.attempt(failed, opt, func() *v1alpha1.Plan {
+		if failed != nil && failed.Kind == v1alpha1.NodeUpdate && !PointOfNoReturn(failed) && in.applied(failed) {
+			return BuildNodeUpdatePlan(*in, failed.Previous, true)
+		}
+		return BuildRunningPlan(*in)
+	})
+	if d.Plan == nil {
+		return d
+	}
+	if why := Gate(*in, d.Plan); why != "" {
+		return Decision{Idle: IdleBlocked, Detail: why}
+	}
+	return d
+}
+
+func (in *Input) nextRepair(failed *v1alpha1.Plan, opt Options) Decision {
+	if in.Snapshot == nil || !in.Drift.Has(v1alpha1.ObjectDrift) {
+		d := Decision{}
+		// What failed has no object any more; an update that failed after the point of no return stays to be read.
+		if failed != nil && !PointOfNoReturn(failed) && !Held(in.Node, in.Snapshot) {
+			d.Ended = failed
+		}
+		return d
+	}
+	return in.attempt(failed, opt, func() *v1alpha1.Plan { return BuildNodeRepairPlan(*in) })
+}
+
+// attempt builds a plan unless the one that failed before it, of the same kind and target, says to wait.
+func (in *Input) attempt(failed *v1alpha1.Plan, opt Options, build func() *v1alpha1.Plan) Decision {
+	p := build()
+	if failed == nil || p == nil || failed.Kind != p.Kind || !failed.Target.Equal(p.Target) || failed.RetrySeen != p.RetrySeen {
+		return Decision{Plan: p, New: p != nil}
+	}
+	if at := failed.RetryAt; at != nil && in.Now.Before(at.Time) && !opt.IgnoreBackoff {
+		return Decision{Idle: IdleBackoff, RetryAt: &at.Time, Detail: fmt.Sprintf("attempt %d failed: %s; the next one starts at %s",
+			failed.Attempt, failed.FailedTaskDetail, at.UTC().Format(time.RFC3339))}
+	}
+	p.Attempt = failed.Attempt + 1
+	return Decision{Plan: p, New: true}
+}
+
+// Gate says why a NodeUpdate must not start; empty when it may. A target with an issuer is gated by its wait task, one
+// without TLS never.
+func Gate(in Input, p *v1alpha1.Plan) string {
+	s, tls := in.Snapshot, p.Target.SidecarTLS
+	if s == nil || tls == nil {
+		return ""
+	}
+	changed := in.Drift.Has(v1alpha1.SidecarTLSDrift)
+	if changed && tls.SecretName != "" && (s.TargetVerdict == nil || !s.TargetVerdict.Ready) {
+		return "the Secret to change to is not sound: " + verdictText(s.TargetVerdict == nil, func() string { return s.TargetVerdict.Message })
+	}
+	if !changed && Cycles(p) && (s.CurrentVerdict == nil || !s.CurrentVerdict.Ready) {
+		return "the pod would not come back on its TLS Secret: " +
+			verdictText(s.CurrentVerdict == nil, func() string { return s.CurrentVerdict.Message })
+	}
+	return ""
+}
+
+func verdictText(unread bool, message func() string) string {
+	if unread {
+		return "it was not read"
+	}
+	return message()
+}
