@@ -103,6 +103,9 @@ func DeliveryUnknown(err error) bool {
 	if s, ok := errors.AsType[*StatusError](err); ok {
 		return s.Method == http.MethodPost && (s.Code == http.StatusBadGateway || s.Code == http.StatusGatewayTimeout)
 	}
+	if errors.Is(err, ErrPortClosed) { // a port-forward learns it only after it took the request
+		return false
+	}
 	c, ok := errors.AsType[*callError](err)
 	return ok && c.sent && c.method == http.MethodPost
 }
