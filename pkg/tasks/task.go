@@ -11,6 +11,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"sei.io/seictl/api/v1alpha1"
+	"sei.io/seictl/internal/failpoint"
 	"sei.io/seictl/pkg/settings"
 	"sei.io/seictl/pkg/sidecar"
 )
@@ -127,5 +128,8 @@ func Run(ctx context.Context, env *Env, in Input) (Result, error) {
 	if !ok {
 		return Result{}, Terminalf("unknown task type %q: the plan was written by another version of seictl", in.Task.Type)
 	}
-	return run(ctx, env, in)
+	failpoint.Hit("before/" + string(in.Task.Type))
+	result, err := run(ctx, env, in)
+	failpoint.Hit("after/" + string(in.Task.Type))
+	return result, err
 }
