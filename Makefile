@@ -1,0 +1,107 @@
+# seictl. `make` prints the targets.
+
+SHELL := /usr/bin/env bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+
+VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo dev)
+COMMIT ?= $(shell git rev-parse HEAD 2>/dev/null)
+VERSION_PKG := sei.io/seictl/internal/version
+LDFLAGS := -s -w -X $(VERSION_PKG).Version=$(VERSION) -X $(VERSION_PKG).Commit=$(COMMIT)
+
+# Where the lab keeps its state, and the kubeconfig of its cluster.
+export SEICTL_LAB_DIR ?= /var/lib/seictl-lab
+LAB_KUBECONFIG := $(SEICTL_LAB_DIR)/kubeconfig
+
+# What go test gets on top, for example GOTESTFLAGS='-race -v -run TestSidecarTLS'.
+GOTESTFLAGS ?=
+E2E_TIMEOUT ?= 60m
+
+GOLANGCI_LINT_VERSION := v2.15.0
+GOLANGCI_LINT := bin/tools/golangci-lint-$(GOLANGCI_LINT_VERSION)
+CONTROLLER_GEN := go tool -modfile=hack/tools/go.mod controller-gen
+
+##@ General
+
+.PHONY: help
+help: ## Print this text
+	@awk 'BEGIN {FS = ":.*## "; printf "Usage: make \033[36m<target>\033[0m\n"} \
+	  /^##@ / {printf "\n\033[1m%s\033[0m\n", substr($$0, 5)} \
+	  /^[a-zA-Z0-9_-]+:.*## / {printf "  \033[36m%-12s\033[0m %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+##@ Build
+
+.PHONY: build
+build: ## Build bin/seictl
+	go build -trimpath -ldflags '$(LDFLAGS)' -o bin/seictl ./cmd/seictl
+
+# Failpoints kill the process where a test asks for it; they are compiled into this binary only.
+.PHONY: build-failpoints
+build-failpoints:
+	go build -trimpath -tags failpoints -ldflags '$(LDFLAGS)' -o bin/seictl-failpoints ./cmd/seictl
+
+.PHONY: generate
+generate: ## Generate the deepcopy functions of the API types
+	$(CONTROLLER_GEN) object paths=./api/...
+
+.PHONY: manifests
+manifests: ## Generate the CRDs from the API types
+	$(CONTROLLER_GEN) crd paths=./api/... output:crd:artifacts:config=config/crd/bases
+
+.PHONY: clean
+clean: ## Remove what was built
+	rm -rf bin
+
+##@ Test
+
+.PHONY: test
+test: test-unit e2e ## Run the unit tests, then the end-to-end tests on the lab (needs root on Linux)
+
+.PHONY: test-unit
+test-unit: ## Run the tests that need no cluster
+	go test $(GOTESTFLAGS) ./...
+	cd e2e/lab && go test $(GOTESTFLAGS) ./...
+
+.PHONY: e2e
+e2e: build-failpoints lab-up ## Run the end-to-end tests on the lab
+	KUBECONFIG=$(LAB_KUBECONFIG) SEICTL_BIN=$(CURDIR)/bin/seictl SEICTL_FAILPOINTS_BIN=$(CURDIR)/bin/seictl-failpoints \
+	  go test -tags e2e -count=1 -timeout $(E2E_TIMEOUT) $(GOTESTFLAGS) ./e2e/...
+
+.PHONY: bench
+bench: ## Run the benchmarks
+	go test -run '^$$' -bench . -benchmem ./...
+
+##@ Check
+
+.PHONY: verify
+verify: ## Fail on stale generated files, bad format, vet, lint and untidy go.mod
+	hack/verify.sh
+
+.PHONY: lint
+lint: $(GOLANGCI_LINT) ## Run golangci-lint
+	$(GOLANGCI_LINT) run ./...
+	$(GOLANGCI_LINT) run --build-tags e2e,failpoints ./e2e/... ./pkg/... ./internal/...
+
+# Built from the module proxy by the Go of this machine: a prebuilt binary refuses code of a newer Go than its own.
+$(GOLANGCI_LINT):
+	@mkdir -p $(@D)
+	GOBIN=$(CURDIR)/bin/tools go install github.com/golangci/golangci-lint/v2/cmd/golangci-lint@$(GOLANGCI_LINT_VERSION)
+	mv bin/tools/golangci-lint $@
+
+##@ Lab and demo
+
+.PHONY: lab-up
+lab-up: build ## Start the lab: a real Kubernetes cluster on this machine (needs root on Linux)
+	SEICTL_BIN=$(CURDIR)/bin/seictl e2e/lab/lab.sh up
+
+.PHONY: lab-down
+lab-down: ## Stop the lab and remove all of it
+	e2e/lab/lab.sh down
+
+.PHONY: demo
+demo: lab-up ## Watch a running node get TLS, on the lab
+	KUBECONFIG=$(LAB_KUBECONFIG) hack/demo.sh
+
+.PHONY: demo-down
+demo-down: lab-down ## Remove all that the demo made, the lab included
