@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"net"
 	"os"
 	"path/filepath"
 	"slices"
@@ -259,10 +260,16 @@ func (e *Env) removeFiles() error {
 			_ = os.Remove(link)
 		}
 	}
+	const devices = "/var/lib/kubelet/device-plugins/kubelet.sock"
+	if c, err := net.Dial("unix", devices); err == nil {
+		_ = c.Close() // another kubelet's
+	} else {
+		_ = os.Remove(devices)
+	}
 	// Only empty ones go: another containerd or kubelet may live here, too.
 	for _, dir := range []string{
 		"/run/containerd/s", "/run/containerd", "/var/lib/cni/results", "/var/lib/cni", "/var/log/containers",
-		"/var/lib/kubelet/device-plugins", "/var/lib/kubelet",
+		"/var/lib/kubelet/device-plugins", "/var/lib/kubelet", "/run/mount",
 	} {
 		_ = os.Remove(dir)
 	}

@@ -28,7 +28,11 @@ func Up(ctx context.Context, e *Env) error {
 	if owner := bridgeOwner(); owner != "" && owner != e.Dir {
 		return fmt.Errorf("a lab runs on this machine already, from %s; stop it with: SEICTL_LAB_DIR=%s e2e/lab/lab.sh down", owner, owner)
 	}
-	// The host's part is cheap and makes whatever is missing of it.
+	// What this process runs (an import, say) is found by `down`, if this one is
+	// killed; it is not marked itself.
+	if err := os.Setenv(ownedVar, e.Dir); err != nil {
+		return fmt.Errorf("marking what is started: %w", err)
+	}
 	if len(e.owned()) == 0 {
 		if err := portsFree(); err != nil {
 			return err
