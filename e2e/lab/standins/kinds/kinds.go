@@ -48,8 +48,11 @@ const (
 	StuckHeight = "stuck-height"
 )
 
-// CrashLoop, understood by the proxy and by seid, exits 1 at every start, and at once if the process is running.
-const CrashLoop = "crash-loop"
+// Faults of both the proxy and seid.
+const (
+	// CrashLoop exits 1 at every start, and at once if the process is running.
+	CrashLoop = "crash-loop"
+)
 
 // TaskParams are the params of FailTask and LoseTask.
 type TaskParams struct {

@@ -15,7 +15,7 @@ func Write(path string, content []byte) error {
 	if err != nil {
 		return fmt.Errorf("writing %s: %w", path, err)
 	}
-	defer os.Remove(tmp.Name()) // fails after the rename, as it should
+	defer func() { _ = os.Remove(tmp.Name()) }() // fails after the rename, as it should
 	_, err = tmp.Write(content)
 	if err == nil {
 		// seid and the sidecar share the volume and need not share a user.

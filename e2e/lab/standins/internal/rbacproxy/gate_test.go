@@ -56,7 +56,7 @@ func (f *fakeReviews) Authorize(_ context.Context, a authorizer.Attributes) (aut
 }
 
 // newGate puts a gate in front of an upstream that answers 200 and remembers its last request.
-func newGate(t *testing.T, headers headerOptions, kinds ...string) (*gate, *fakeReviews, func() http.Header) {
+func newGate(t *testing.T, headers headerOptions, inForce ...string) (*gate, *fakeReviews, func() http.Header) {
 	t.Helper()
 	var got http.Header
 	upstream := httptest.NewServer(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
@@ -70,7 +70,7 @@ func newGate(t *testing.T, headers headerOptions, kinds ...string) (*gate, *fake
 	return &gate{
 		authn: reviews, authz: reviews, audiences: []string{"sei-sidecar"},
 		resource:    &resourceAttributes{APIGroup: "sei.io", Resource: "seinodetasks", Name: "node", Namespace: "ns"},
-		ignorePaths: []string{"/v0/livez"}, upstream: newUpstream(target, headers), faults: faults.NewSource(kinds...),
+		ignorePaths: []string{"/v0/livez"}, upstream: newUpstream(target, headers), faults: faults.NewSource(inForce...),
 	}, reviews, func() http.Header { return got }
 }
 

@@ -40,7 +40,7 @@ func (l *faultyListener) Accept() (net.Conn, error) {
 			// Nobody answers, until the client or the end of the fault closes the connection.
 			go func() {
 				_, _ = io.Copy(io.Discard, conn)
-				conn.Close()
+				_ = conn.Close()
 			}()
 		case l.faults.Has(kinds.NoTLS):
 			return conn, nil
@@ -61,7 +61,7 @@ func (l *faultyListener) dropConnections() {
 	}
 	l.mu.Unlock()
 	for _, c := range conns {
-		c.Close()
+		_ = c.Close()
 	}
 }
 

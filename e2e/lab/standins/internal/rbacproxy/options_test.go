@@ -7,9 +7,6 @@ import (
 	"time"
 
 	"github.com/stretchr/testify/require"
-
-	"sei.io/seictl/e2e/lab/standins/internal/faults"
-	"sei.io/seictl/e2e/lab/standins/kinds"
 )
 
 func noEnvironment(string) string { return "" }
@@ -89,27 +86,4 @@ authorization:
 	require.Error(t, err)
 	_, err = readConfig(filepath.Join(t.TempDir(), "none"))
 	require.ErrorIs(t, err, os.ErrNotExist)
-}
-
-func TestCrashLoop(t *testing.T) {
-	t.Parallel()
-	o, err := parseOptions([]string{"--secure-listen-address=127.0.0.1:0", "--upstream=http://127.0.0.1:1/"}, noEnvironment)
-	require.NoError(t, err)
-	client := faults.NewClient(nil)
-	client.Source.Store(faults.NewSource(kinds.CrashLoop).Current())
-	require.ErrorIs(t, serve(t.Context(), o, client, &fakeReviews{}, &fakeReviews{}), errCrash)
-}
-
-func TestMalformedUpdateEndsTheProxy(t *testing.T) {
-	t.Parallel()
-	p := newPair(t)
-	o, err := parseOptions([]string{
-		"--secure-listen-address=127.0.0.1:0", "--upstream=http://127.0.0.1:1/", "--tls-reload-interval=1ms",
-		"--tls-cert-file=" + p.cert, "--tls-private-key-file=" + p.key,
-	}, noEnvironment)
-	require.NoError(t, err)
-	ended := make(chan error)
-	go func() { ended <- serve(t.Context(), o, faults.NewClient(nil), &fakeReviews{}, &fakeReviews{}) }()
-	require.NoError(t, os.WriteFile(p.cert, []byte("not a certificate"), 0o600))
-	require.Error(t, <-ended)
 }

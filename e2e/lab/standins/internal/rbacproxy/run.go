@@ -89,7 +89,7 @@ func serve(
 	if err != nil {
 		return err
 	}
-	defer listener.Close()
+	defer func() { _ = listener.Close() }()
 
 	failed := make(chan error, 8)
 	client.OnChange = func(state registry.State, _ bool) {
@@ -104,14 +104,14 @@ func serve(
 		if err != nil {
 			return err
 		}
-		defer endpoints.Close()
+		defer func() { _ = endpoints.Close() }()
 		go func() { failed <- http.Serve(endpoints, healthz()) }()
 	}
 	ticker := time.NewTicker(o.reloadInterval)
 	defer ticker.Stop()
 	go func() { failed <- leaf.watch(ctx, ticker.C) }()
 	server := &http.Server{Handler: handler, ReadHeaderTimeout: 30 * time.Second}
-	defer server.Close()
+	defer func() { _ = server.Close() }()
 	go func() { failed <- server.Serve(listener) }()
 	klog.InfoS("Listening securely", "address", listener.Addr().String(), "reloadInterval", o.reloadInterval)
 	select {

@@ -43,8 +43,8 @@ type home string
 func (h home) path(name string) string { return filepath.Join(string(h), name) }
 
 // initialise creates what is missing of a home and leaves alone what is there: a second init must not replace a
-// node's key or genesis.
-func (h home) initialise(moniker, chainID string, now time.Time) error {
+// node's key or genesis. Overwrite replaces all but the key.
+func (h home) initialise(moniker, chainID string, overwrite bool, now time.Time) error {
 	for _, dir := range []string{"config", "data"} {
 		if err := os.MkdirAll(h.path(dir), 0o755); err != nil {
 			return fmt.Errorf("creating the home directory: %w", err)
@@ -68,23 +68,24 @@ func (h home) initialise(moniker, chainID string, now time.Time) error {
 		"initial_height": "1",
 	}
 	// config.toml is written last: its presence is what config-validate takes for a finished home.
-	if err := writeOnce(h.path(nodeKeyFile), func(p string) error { return files.WriteJSON(p, nodeKey) }); err != nil {
+	if err := write(h.path(nodeKeyFile), false, func(p string) error { return files.WriteJSON(p, nodeKey) }); err != nil {
 		return err
 	}
-	if err := writeOnce(h.path(genesisFile), func(p string) error { return files.WriteJSON(p, genesis) }); err != nil {
+	if err := write(h.path(genesisFile), overwrite, func(p string) error { return files.WriteJSON(p, genesis) }); err != nil {
 		return err
 	}
-	return writeOnce(h.path(configFile), func(p string) error {
+	return write(h.path(configFile), overwrite, func(p string) error {
 		return files.Write(p, fmt.Appendf(nil, "moniker = %q\n\n[rpc]\nladdr = \"tcp://0.0.0.0:26657\"\n", moniker))
 	})
 }
 
-func writeOnce(path string, write func(string) error) error {
+// write creates a file; one that exists only gives way when it may be overwritten.
+func write(path string, overwrite bool, create func(string) error) error {
 	switch _, err := os.Stat(path); {
-	case err == nil:
+	case err == nil && !overwrite:
 		return nil
-	case errors.Is(err, fs.ErrNotExist):
-		return write(path)
+	case err == nil, errors.Is(err, fs.ErrNotExist):
+		return create(path)
 	default:
 		return fmt.Errorf("looking at %s: %w", path, err)
 	}
@@ -147,7 +148,7 @@ func (h home) lock() (*os.File, error) {
 		return nil, fmt.Errorf("opening the database: %w", err)
 	}
 	if err := syscall.Flock(int(f.Fd()), syscall.LOCK_EX|syscall.LOCK_NB); err != nil {
-		f.Close()
+		_ = f.Close()
 		if errors.Is(err, syscall.EWOULDBLOCK) {
 			return nil, errVolumeInUse
 		}

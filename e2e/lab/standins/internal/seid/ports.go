@@ -80,7 +80,7 @@ func (o port) serve() error {
 		if err != nil {
 			return err
 		}
-		conn.Close()
+		_ = conn.Close()
 	}
 }
 

@@ -22,7 +22,7 @@ import (
 // container is seid's name in the pod and in the fault registry.
 const container = "seid"
 
-const usage = "usage: seid init MONIKER --chain-id ID [--home DIR] | start [--home DIR] | version"
+const usage = "usage: seid init MONIKER --chain-id ID [--home DIR] [--overwrite] | start [--home DIR] | version"
 
 // Main runs a seid command line and returns its exit code.
 func Main(args []string, stdout, stderr io.Writer) int {
@@ -38,6 +38,7 @@ func run(args []string, stdout, stderr io.Writer) error {
 	// A real seid has hundreds of flags; the ones that mean nothing here are let through.
 	flags.ParseErrorsAllowlist.UnknownFlags = true
 	homeDir := flags.String("home", cmp.Or(os.Getenv("SEID_HOME"), "/sei"), "home directory")
+	overwrite := flags.BoolP("overwrite", "o", false, "let init replace genesis.json and config.toml")
 	chainID := flags.String("chain-id", "sei-lab", "name of the chain, used by init")
 	if err := flags.Parse(args); err != nil {
 		return err
@@ -51,7 +52,7 @@ func run(args []string, stdout, stderr io.Writer) error {
 		if flags.NArg() != 2 {
 			return errors.New(usage)
 		}
-		return home(*homeDir).initialise(flags.Arg(1), *chainID, time.Now())
+		return home(*homeDir).initialise(flags.Arg(1), *chainID, *overwrite, time.Now())
 	case "start":
 		ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM, syscall.SIGINT)
 		defer stop()

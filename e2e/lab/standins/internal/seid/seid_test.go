@@ -22,7 +22,7 @@ var noon = time.Date(2026, 1, 2, 12, 0, 0, 0, time.UTC)
 func initialised(t *testing.T) home {
 	t.Helper()
 	h := home(t.TempDir())
-	require.NoError(t, h.initialise("node-0", "sei-test", noon))
+	require.NoError(t, h.initialise("node-0", "sei-test", false, noon))
 	return h
 }
 
@@ -40,6 +40,14 @@ func TestInitLeavesAnExistingHomeAlone(t *testing.T) {
 	require.NoError(t, err)
 	require.Equal(t, "first", chainID)
 	require.FileExists(t, filepath.Join(dir, configFile))
+
+	require.Equal(t, 0, Main([]string{"init", "m", "--chain-id", "third", "--home", dir, "--overwrite"}, os.Stdout, os.Stderr))
+	chainID, err = home(dir).chainID()
+	require.NoError(t, err)
+	require.Equal(t, "third", chainID, "a half-made home can be made anew")
+	again, err = os.ReadFile(filepath.Join(dir, nodeKeyFile))
+	require.NoError(t, err)
+	require.Equal(t, key, again, "with the same identity")
 }
 
 func TestVersion(t *testing.T) {

@@ -61,7 +61,7 @@ func (p *process) run(ctx context.Context) error {
 		}
 		return err
 	}
-	defer lock.Close()
+	defer func() { _ = lock.Close() }()
 
 	n, err := p.open()
 	if err != nil {

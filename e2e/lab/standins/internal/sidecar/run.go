@@ -95,7 +95,7 @@ func run(ctx context.Context, log *slog.Logger) error {
 		return fmt.Errorf("opening the port: %w", err)
 	}
 	httpServer := &http.Server{Handler: server.Handler(), ReadHeaderTimeout: 10 * time.Second}
-	defer httpServer.Close()
+	defer func() { _ = httpServer.Close() }()
 	go func() { failed <- httpServer.Serve(listener) }()
 	log.Info("sidecar is listening", "address", listener.Addr().String(), "trustedHeader", config.TrustedHeader)
 	select {

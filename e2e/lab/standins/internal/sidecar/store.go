@@ -111,13 +111,15 @@ func (s *store) get(id string) (Task, bool) {
 	return t, ok
 }
 
-// list returns all tasks, oldest first.
+// list returns all tasks, oldest first; never nil, which JSON would show as null.
 func (s *store) list() []Task {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return slices.SortedFunc(maps.Values(s.tasks), func(a, b Task) int {
+	all := slices.AppendSeq([]Task{}, maps.Values(s.tasks))
+	slices.SortFunc(all, func(a, b Task) int {
 		return cmp.Or(a.SubmittedAt.Compare(b.SubmittedAt), cmp.Compare(a.ID, b.ID))
 	})
+	return all
 }
 
 func (s *store) write(t Task) error {
