@@ -37,7 +37,7 @@ func AfterFailure(in Input, failed *v1alpha1.Plan) Aftermath {
 			}
 		}
 	case v1alpha1.NodeInit:
-		if int(failed.Attempt) >= in.Settings.InitAttempts {
+		if failed.Attempt >= in.Settings.InitAttempts {
 			return Aftermath{Hold: in.hold(failed, fmt.Sprintf("initialisation failed %d times, the last: %s",
 				failed.Attempt, failed.FailedTaskDetail))}
 		}

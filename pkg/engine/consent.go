@@ -1,0 +1,33 @@
+package engine
+
+import (
+	"context"
+
+	"k8s.io/apimachinery/pkg/types"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"sei.io/seictl/api/v1alpha1"
+)
+
+// consumeConsent removes the consent to a removal once neither the spec nor the node has TLS and no plan is active, so
+// that it does not apply to a later one.
+func (p *pass) consumeConsent(ctx context.Context) {
+	n := p.out.Node
+	if _, set := n.Annotations[v1alpha1.AnnotationAllowTLSRemoval]; !set || n.DeletionTimestamp != nil ||
+		n.SidecarTLS() != nil || n.Status.CurrentSidecarTLS != nil || n.Status.Plan.Active() ||
+		n.Status.Phase != v1alpha1.PhaseRunning {
+		return
+	}
+	body := `{"metadata":{"resourceVersion":"` + n.ResourceVersion + `","annotations":{"` + v1alpha1.AnnotationAllowTLSRemoval + `":null}}}`
+	written := n.DeepCopy()
+	err := p.opts.Client.Patch(ctx, written, client.RawPatch(types.MergePatchType, []byte(body)), client.FieldOwner(FieldManager))
+	if err != nil {
+		// A conflict: the next pass sees what changed.
+		p.out.RequeueAfter = Immediately
+		return
+	}
+	p.out.Node = written
+	p.mu.Lock()
+	p.latest[written.UID] = written
+	p.mu.Unlock()
+}

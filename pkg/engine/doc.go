@@ -1,0 +1,12 @@
+// Package engine runs plans: one pass over one node gathers every read, decides, runs tasks until one has to wait, and writes
+// the status at most once.
+//
+// Invariants, and the test that guards each:
+//
+//   - A pass ends in at most one status patch, and in none when nothing changed: TestPassPatchesOnce, TestSettledWritesNothing.
+//   - A new plan is persisted before its first task runs: TestNewPlanIsPersistedFirst.
+//   - mark-ready is recorded as started before it is sent: TestMarkReadyIsRecordedFirst.
+//   - What is stamped is the latched target, after its observer passed: TestStampsLatchedTarget.
+//   - A failed update is rolled back before the point of no return and held: TestRollbackAndHold.
+//   - The consent to a removal is consumed once nothing runs or asks for TLS: TestConsentIsConsumed.
+package engine

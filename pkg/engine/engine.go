@@ -1,0 +1,286 @@
+package engine
+
+import (
+	"context"
+	"fmt"
+	"reflect"
+	"sync"
+	"time"
+
+	"github.com/google/uuid"
+	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/apimachinery/pkg/util/resourceversion"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"sei.io/seictl/api/v1alpha1"
+	"sei.io/seictl/internal/failpoint"
+	"sei.io/seictl/pkg/drift"
+	"sei.io/seictl/pkg/plan"
+	"sei.io/seictl/pkg/settings"
+	"sei.io/seictl/pkg/sidecar"
+	"sei.io/seictl/pkg/tasks"
+)
+
+// FieldManager of the engine's status patches.
+const FieldManager = tasks.FieldManager
+
+// Recorder publishes events about nodes.
+type Recorder interface {
+	// Event publishes one event of type Normal or Warning.
+	Event(node *v1alpha1.SeiNode, eventType, reason, message string)
+}
+
+// Budget hands out the slots of a chain for pod cycles.
+type Budget interface {
+	// Acquire takes a slot for a plan's pod cycle, or says in one line what it waits for. Taking it twice is harmless.
+	Acquire(ctx context.Context, node *v1alpha1.SeiNode, p *v1alpha1.Plan) (ok bool, waitsFor string)
+	// Observe tells of a node after a pass, so that a slot whose cycle ended is given back.
+	Observe(node *v1alpha1.SeiNode, podReady bool)
+}
+
+// Options of an Engine.
+type Options struct {
+	// Client writes, and reads from a cache where it has one.
+	Client client.Client
+	// Live reads from the API server.
+	Live client.Reader
+	// Sidecar opens connections to sidecars.
+	Sidecar *sidecar.Connector
+	// Settings of the platform, read at every pass.
+	Settings func() settings.Settings
+	// Now tells the time; time.Now when nil.
+	Now func() time.Time
+	// Recorder of events; none when nil.
+	Recorder Recorder
+	// Budget for pod cycles; none when nil.
+	Budget Budget
+	// OnPlanEnd is told of every plan that ended, after the status was written; may be nil.
+	OnPlanEnd func(node *v1alpha1.SeiNode, p *v1alpha1.Plan, outcome v1alpha1.PlanPhase)
+}
+
+// Engine runs passes. It is safe for use by several goroutines, one per node.
+type Engine struct {
+	opts     Options
+	verdicts verdictCache
+
+	mu sync.Mutex
+	// latest is the newest version written of a node that the cache may not show yet.
+	latest map[types.UID]*v1alpha1.SeiNode
+	// driven are the plans that this process has run a task of.
+	driven map[types.UID]string
+	// retryNow are the nodes whose next attempt starts without waiting for its backoff.
+	retryNow map[types.NamespacedName]bool
+}
+
+// New returns an Engine.
+func New(o Options) *Engine {
+	if o.Now == nil {
+		o.Now = time.Now
+	}
+	return &Engine{
+		opts: o, latest: map[types.UID]*v1alpha1.SeiNode{}, driven: map[types.UID]string{},
+		retryNow: map[types.NamespacedName]bool{},
+	}
+}
+
+// Outcome is what a pass brought.
+type Outcome struct {
+	// Node as it is after the pass.
+	Node *v1alpha1.SeiNode
+	// Changed says that the status was written.
+	Changed bool
+	// Idle says why nothing runs although something is due, and Detail in words.
+	Idle   plan.IdleReason
+	Detail string
+	// RequeueAfter asks for another pass where no watch can tell; zero when a watch will, negative for at once.
+	RequeueAfter time.Duration
+	// Settled says that no plan is active or due.
+	Settled bool
+	// Warnings for whoever reads the status.
+	Warnings []string
+}
+
+// Immediately is the RequeueAfter that asks for another pass at once.
+const Immediately time.Duration = -1
+
+// RetryNow makes the next attempt for a node start without waiting for its backoff, once.
+func (e *Engine) RetryNow(key types.NamespacedName) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	e.retryNow[key] = true
+}
+
+// Forget drops what is remembered of a node that is gone.
+func (e *Engine) Forget(uid types.UID) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	delete(e.latest, uid)
+	delete(e.driven, uid)
+}
+
+// pass is the state of one pass.
+type pass struct {
+	*Engine
+	orig, node *v1alpha1.SeiNode
+	settings   settings.Settings
+	snapshot   *drift.Snapshot
+	report     drift.Report
+	decision   plan.Decision
+	out        Outcome
+	now        time.Time
+	// ended are the plans that ended in this pass.
+	ended []endedPlan
+	// nextWake is the earliest time at which something becomes due by itself.
+	nextWake time.Time
+}
+
+type endedPlan struct {
+	plan    *v1alpha1.Plan
+	outcome v1alpha1.PlanPhase
+}
+
+// Pass runs one pass over a node: gather, resolve, run, write. A conflict comes back as the API server's error: the
+// caller queues the node again.
+func (e *Engine) Pass(ctx context.Context, node *v1alpha1.SeiNode) (Outcome, error) {
+	orig := e.freshest(node)
+	p := &pass{Engine: e, orig: orig, node: orig.DeepCopy(), settings: e.opts.Settings(), now: e.opts.Now()}
+	var err error
+	if p.snapshot, err = p.gather(ctx); err != nil {
+		return Outcome{Node: orig}, err
+	}
+	if p.resolve(ctx) {
+		p.run(ctx)
+	}
+	if err := ctx.Err(); err != nil {
+		// Whoever drives now must not be written over.
+		return Outcome{Node: orig}, context.Cause(ctx)
+	}
+	renewErr := p.refreshServed(ctx)
+	p.conclude()
+	if err := p.write(ctx); err != nil {
+		return Outcome{Node: orig}, err
+	}
+	p.consumeConsent(ctx)
+	return p.out, renewErr
+}
+
+// freshest is the newer one of what the caller read and what was written last: a cache may lag behind our own write.
+func (e *Engine) freshest(node *v1alpha1.SeiNode) *v1alpha1.SeiNode {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	written, ok := e.latest[node.UID]
+	if !ok {
+		return node
+	}
+	if c, err := resourceversion.CompareResourceVersion(written.ResourceVersion, node.ResourceVersion); err == nil && c > 0 {
+		return written
+	}
+	delete(e.latest, node.UID)
+	return node
+}
+
+// resolve decides what to go on with and says whether there are tasks to run now.
+func (p *pass) resolve(ctx context.Context) bool {
+	node := p.node
+	if p.snapshot.ForeignController != "" {
+		p.out.Detail = fmt.Sprintf("%s writes this node as well: stop it before seictl drives the node", p.snapshot.ForeignController)
+		return false
+	}
+	if node.Status.Plan.Active() && !node.Status.Plan.Target.Equal(drift.Target(node)) {
+		// What takes a plan's place depends on the live template.
+		if err := p.refreshStatefulSet(ctx); err != nil {
+			p.out.RequeueAfter = Immediately
+			return false
+		}
+	}
+	p.report = drift.Evaluate(drift.Input{
+		Node: node, Snapshot: p.snapshot, Settings: &p.settings, Held: plan.Held(node, p.snapshot),
+	})
+	d := plan.Resolve(p.input(), plan.Options{IgnoreBackoff: p.takeRetryNow()})
+	p.decision = d
+	if d.ClearHold {
+		node.Status.Hold = nil
+	}
+	if d.Ended != nil {
+		p.endPlan(d.Ended, v1alpha1.PlanSuperseded, supersededDetail(d.Plan))
+		node.Status.Plan = nil
+	}
+	if d.RetryAt != nil {
+		p.wakeAt(*d.RetryAt)
+	}
+	if d.New {
+		node.Status.Plan = d.Plan
+		if d.Plan.Kind == v1alpha1.NodeInit {
+			node.Status.Phase = v1alpha1.PhaseInitializing
+		}
+		// Persisted before its first task runs.
+		p.out.RequeueAfter = Immediately
+		return false
+	}
+	return d.Plan != nil
+}
+
+func supersededDetail(successor *v1alpha1.Plan) string {
+	if successor == nil {
+		return "nothing is left to do"
+	}
+	return "a " + string(successor.Kind) + " took its place"
+}
+
+func (p *pass) input() plan.Input {
+	return plan.Input{
+		Node: p.node, Drift: p.report, Snapshot: p.snapshot, Settings: &p.settings, Now: p.now, ID: uuid.NewString(),
+	}
+}
+
+func (p *pass) takeRetryNow() bool {
+	key := client.ObjectKeyFromObject(p.node)
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	now := p.retryNow[key]
+	delete(p.retryNow, key)
+	return now
+}
+
+// endPlan records a plan that ended. A failed plan was summed up when it failed.
+func (p *pass) endPlan(ended *v1alpha1.Plan, outcome v1alpha1.PlanPhase, detail string) {
+	if ended.Phase == v1alpha1.PlanFailed && outcome == v1alpha1.PlanSuperseded {
+		return
+	}
+	p.node.Status.LastPlan = plan.Summarize(ended, outcome, detail, p.now)
+	p.ended = append(p.ended, endedPlan{plan: ended, outcome: outcome})
+}
+
+func (p *pass) wakeAt(t time.Time) {
+	if p.nextWake.IsZero() || t.Before(p.nextWake) {
+		p.nextWake = t
+	}
+}
+
+// wakeAfter asks for another pass after d.
+func (p *pass) wakeAfter(d time.Duration) {
+	if d > 0 {
+		p.wakeAt(p.now.Add(d))
+	}
+}
+
+// write patches the status when it changed, with the optimistic lock.
+func (p *pass) write(ctx context.Context) error {
+	p.out.Node = p.node
+	if reflect.DeepEqual(p.orig.Status, p.node.Status) {
+		return nil
+	}
+	failpoint.Hit("before/status-patch")
+	patch := client.MergeFromWithOptions(p.orig, client.MergeFromWithOptimisticLock{})
+	written := p.node.DeepCopy()
+	if err := p.opts.Client.Status().Patch(ctx, written, patch, client.FieldOwner(FieldManager)); err != nil {
+		return fmt.Errorf("patching status of SeiNode %s/%s: %w", p.node.Namespace, p.node.Name, err)
+	}
+	failpoint.Hit("after/status-patch")
+	p.out.Node, p.out.Changed = written, true
+	p.mu.Lock()
+	p.latest[written.UID] = written
+	p.mu.Unlock()
+	p.announce()
+	return nil
+}
