@@ -55,30 +55,67 @@ func run(ctx context.Context, args []string) error {
 	if err != nil {
 		return fmt.Errorf("reading the environment: %w", err)
 	}
-	command, args := slices.Concat(args, []string{""})[0], slices.Delete(args, 0, min(1, len(args)))
-	switch {
-	case command == "up" && len(args) == 0:
-		return lab.Up(ctx, env)
-	case command == "down" && len(args) == 0:
-		return lab.Down(env)
-	case command == "status" && len(args) == 0:
-		return lab.Status(ctx, env, false, os.Stdout)
-	case command == "status" && (slices.Equal(args, []string{"-o", "json"}) || slices.Equal(args, []string{"-o=json"})):
-		return lab.Status(ctx, env, true, os.Stdout)
-	case command == "stop" && len(args) == 1:
-		return lab.Stop(env, args[0], false)
-	case command == "stop" && len(args) == 2 && args[1] == "--now":
-		return lab.Stop(env, args[0], true)
-	case command == "start" && len(args) == 1:
-		return lab.Start(ctx, env, args[0])
-	case command == "kubectl":
-		return lab.Kubectl(env, args)
-	case command == "run-faults" && len(args) > 1: // a component
-		return serveFaults(ctx, args[0], args[1:])
-	case command == "run-provisioner" && len(args) == 3: // a component
-		return provisioner.Run(ctx, args[0], args[1], args[2])
+	if len(args) == 0 {
+		return errUsage
 	}
-	return errUsage
+	command, rest := args[0], args[1:]
+	run, ok := commands[command]
+	if !ok {
+		return errUsage
+	}
+	return run(ctx, env, rest)
+}
+
+// commands carry out what usage says; each checks its own arguments. Those not
+// in there are components.
+var commands = map[string]func(context.Context, *lab.Env, []string) error{
+	"up": func(ctx context.Context, env *lab.Env, args []string) error {
+		if len(args) > 0 {
+			return errUsage
+		}
+		return lab.Up(ctx, env)
+	},
+	"down": func(_ context.Context, env *lab.Env, args []string) error {
+		if len(args) > 0 {
+			return errUsage
+		}
+		return lab.Down(env)
+	},
+	"status": func(ctx context.Context, env *lab.Env, args []string) error {
+		asJSON := slices.Equal(args, []string{"-o", "json"}) || slices.Equal(args, []string{"-o=json"})
+		if len(args) > 0 && !asJSON {
+			return errUsage
+		}
+		return lab.Status(ctx, env, asJSON, os.Stdout)
+	},
+	"stop": func(_ context.Context, env *lab.Env, args []string) error {
+		now := len(args) == 2 && args[1] == "--now"
+		if len(args) != 1 && !now {
+			return errUsage
+		}
+		return lab.Stop(env, args[0], now)
+	},
+	"start": func(ctx context.Context, env *lab.Env, args []string) error {
+		if len(args) != 1 {
+			return errUsage
+		}
+		return lab.Start(ctx, env, args[0])
+	},
+	"kubectl": func(_ context.Context, env *lab.Env, args []string) error {
+		return lab.Kubectl(env, args)
+	},
+	"run-faults": func(ctx context.Context, _ *lab.Env, args []string) error {
+		if len(args) < 2 {
+			return errUsage
+		}
+		return serveFaults(ctx, args[0], args[1:])
+	},
+	"run-provisioner": func(ctx context.Context, _ *lab.Env, args []string) error {
+		if len(args) != 3 {
+			return errUsage
+		}
+		return provisioner.Run(ctx, args[0], args[1], args[2])
+	},
 }
 
 // serveFaults runs the fault registry on each of the addresses.

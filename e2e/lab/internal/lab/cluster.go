@@ -9,7 +9,6 @@ import (
 	"path/filepath"
 	"strings"
 	"syscall"
-	"time"
 )
 
 // chains each get a CA of their own, as a ClusterIssuer.
@@ -92,7 +91,7 @@ func (e *Env) setUpCluster(ctx context.Context) error {
 			return err
 		}
 	}
-	if err := e.waitNode(ctx); err != nil {
+	if err := e.waitNode(); err != nil {
 		return err
 	}
 	return e.installBase()
@@ -123,25 +122,20 @@ func (e *Env) makeIssuers() error {
 }
 
 // waitNode waits until the node takes pods.
-func (e *Env) waitNode(ctx context.Context) error {
+func (e *Env) waitNode() error {
 	const query = `jsonpath={.status.conditions[?(@.type=="Ready")].status}`
 	if out, err := e.kubectl("", "get", "node", NodeName, "-o", query); err == nil && out == "True" {
 		return nil
 	}
 	return e.step("node ready", func() error {
-		ctx, cancel := context.WithTimeout(ctx, bootTime)
-		defer cancel()
-		for {
-			// `kubectl wait` fails at once while the object does not exist.
-			_, err := e.kubectl("", "wait", "--for=condition=Ready", "--timeout=10s", "node/"+NodeName)
-			if err == nil {
-				return nil
-			}
-			if ctx.Err() != nil {
+		// kubelet makes its node, so there is a time without one.
+		for _, condition := range []string{"create", "condition=Ready"} {
+			_, err := e.kubectl("", "wait", "--for="+condition, "--timeout="+bootTime.String(), "node/"+NodeName)
+			if err != nil {
 				return fmt.Errorf("%w; the end of kubelet's log:\n%s", err, e.logTail("kubelet"))
 			}
-			time.Sleep(100 * time.Millisecond)
 		}
+		return nil
 	})
 }
 
@@ -166,8 +160,11 @@ func (e *Env) installBase() error {
 		}
 	}
 	files, err := filepath.Glob(filepath.Join(e.Repo, "manifests", "*.yaml"))
-	if err != nil || len(files) == 0 {
-		return err //nolint:wrapcheck // the pattern is constant
+	if err != nil {
+		return fmt.Errorf("listing the lab's manifests: %w", err)
+	}
+	if len(files) == 0 {
+		return nil
 	}
 	// They override what seictl installs, so they follow it.
 	all := stamp

@@ -35,8 +35,12 @@ func Down(e *Env) error {
 		e.step("network", e.removeNetwork),
 		e.step("cgroups", removeCgroups),
 		e.restoreSysctls(),
-		e.step("files", e.removeFiles),
 	)
+	// The directory goes last: it tells a second `down` what is left, and with a
+	// mount in it, removing it would remove what is mounted.
+	if err == nil {
+		err = e.step("files", e.removeFiles)
+	}
 	if err != nil {
 		return fmt.Errorf("removing the lab: %w", err)
 	}
@@ -147,12 +151,16 @@ func unescape(s string) string {
 
 // removeNetwork removes links, routes and firewall tables.
 func (e *Env) removeNetwork() error {
+	return errors.Join(removeLinks(), removeRoutes(), e.removeTables())
+}
+
+// removeLinks removes the pods' links and the bridge they hang on.
+func removeLinks() error {
 	links, err := os.ReadDir("/sys/class/net")
 	if err != nil {
 		return fmt.Errorf("listing the network links: %w", err)
 	}
 	for _, link := range links {
-		// The host's ends of the pods' links hang on the bridge.
 		master, err := os.Readlink(filepath.Join("/sys/class/net", link.Name(), "master"))
 		if err != nil || filepath.Base(master) != Bridge {
 			continue
@@ -163,32 +171,46 @@ func (e *Env) removeNetwork() error {
 			return err
 		}
 	}
-	if bridgeOwner() != "" {
-		if _, err := run("", "ip", "link", "del", "dev", Bridge); err != nil {
+	if bridgeOwner() == "" {
+		return nil
+	}
+	_, err = run("", "ip", "link", "del", "dev", Bridge)
+	return err
+}
+
+// removeRoutes removes the routes that do not go with the bridge.
+func removeRoutes() error {
+	for _, cidr := range []string{ServiceCIDR, PodCIDR} {
+		out, err := run("", "ip", "route", "show", "type", "blackhole", cidr)
+		if err != nil {
+			return err
+		}
+		if strings.TrimSpace(out) == "" {
+			continue
+		}
+		if _, err := run("", "ip", "route", "del", "blackhole", cidr, "metric", "4096"); err != nil {
 			return err
 		}
 	}
-	for _, cidr := range []string{ServiceCIDR, PodCIDR} {
-		if out, err := run("", "ip", "route", "show", "type", "blackhole", cidr); err == nil && strings.TrimSpace(out) != "" {
-			if _, err := run("", "ip", "route", "del", "blackhole", cidr, "metric", "4096"); err != nil {
-				return err
-			}
-		}
-	}
+	return nil
+}
+
+// removeTables removes the lab's firewall table and those of its kube-proxy,
+// which stay when it stops. Without a lab, a kube-proxy is somebody else's.
+func (e *Env) removeTables() error {
 	tables, err := run("", "nft", "list", "tables")
 	if err != nil {
 		return err
 	}
 	for line := range strings.Lines(tables) {
-		f := strings.Fields(line)
-		if len(f) < 3 || f[2] != nftTable && f[2] != "kube-proxy" {
+		f := strings.Fields(line) // table inet NAME
+		if len(f) < 3 {
 			continue
 		}
-		if f[2] == "kube-proxy" && !e.exists() {
-			continue // not ours to remove
-		}
-		if _, err := run("", "nft", "delete", "table", f[1], f[2]); err != nil {
-			return err
+		if f[2] == nftTable || f[2] == "kube-proxy" && e.exists() {
+			if _, err := run("", "nft", "delete", "table", f[1], f[2]); err != nil {
+				return err
+			}
 		}
 	}
 	return nil
@@ -226,7 +248,7 @@ func removeCgroups() error {
 // removeCgroup removes one cgroup. The kernel calls it busy for a moment after
 // its last process was reaped, and nothing tells when that is over.
 func removeCgroup(dir string) error {
-	for deadline := time.Now().Add(5 * time.Second); ; time.Sleep(5 * time.Millisecond) {
+	for deadline := time.Now().Add(5 * time.Second); ; <-time.After(5 * time.Millisecond) {
 		err := os.Remove(dir)
 		if err == nil || os.IsNotExist(err) {
 			return nil

@@ -113,8 +113,11 @@ func (p *provisioner) work(ctx context.Context) {
 // claim makes the volume of a claim once the scheduler chose its pod's node.
 func (p *provisioner) claim(ctx context.Context, key string) error {
 	obj, ok, err := p.claims.GetByKey(key)
-	if err != nil || !ok {
-		return err //nolint:wrapcheck // an in-memory lookup
+	if err != nil {
+		return fmt.Errorf("looking it up: %w", err)
+	}
+	if !ok {
+		return nil
 	}
 	claim := obj.(*corev1.PersistentVolumeClaim)
 	spec := claim.Spec
@@ -154,8 +157,11 @@ func (p *provisioner) claim(ctx context.Context, key string) error {
 // volume removes a released volume of ours, directory first.
 func (p *provisioner) volume(ctx context.Context, key string) error {
 	obj, ok, err := p.volumes.GetByKey(key)
-	if err != nil || !ok {
-		return err //nolint:wrapcheck // an in-memory lookup
+	if err != nil {
+		return fmt.Errorf("looking it up: %w", err)
+	}
+	if !ok {
+		return nil
 	}
 	volume := obj.(*corev1.PersistentVolume)
 	if volume.Annotations[provisioned] != name || volume.Status.Phase != corev1.VolumeReleased ||
