@@ -119,13 +119,7 @@ func (p *pass) askSidecar(ctx context.Context, s *drift.Snapshot) {
 	case p.node.Status.Phase != v1alpha1.PhaseRunning, p.inPodCycle():
 		return
 	}
-	c, err := tasks.OpenSidecar(ctx, p.env(), p.node, s.Pod)
-	if err != nil {
-		s.Sidecar, s.SidecarDetail = drift.SidecarUnreachable, err.Error()
-		return
-	}
-	defer c.Close()
-	code, err := c.Healthz(ctx)
+	code, err := tasks.Health(ctx, p.env(), p.node, s.Pod)
 	switch {
 	case err != nil:
 		s.Sidecar, s.SidecarDetail = drift.SidecarUnreachable, err.Error()

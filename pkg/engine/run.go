@@ -87,10 +87,7 @@ const idleQueued plan.IdleReason = "Queued"
 // runTask runs task i once and says whether the next one can run.
 func (p *pass) runTask(ctx context.Context, active *v1alpha1.Plan, i int) bool {
 	task := &active.Tasks[i]
-	env := &tasks.Env{
-		Client: p.opts.Client, Live: p.opts.Live, Sidecar: p.opts.Sidecar, Settings: p.settings, Now: p.opts.Now,
-	}
-	res, err := tasks.Run(ctx, env, tasks.Input{Node: p.node, Plan: active, Task: task})
+	res, err := tasks.Run(ctx, p.env(), tasks.Input{Node: p.node, Plan: active, Task: task})
 	if ctx.Err() != nil {
 		return false
 	}

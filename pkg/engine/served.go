@@ -21,7 +21,7 @@ func (p *pass) refreshServed(ctx context.Context) error {
 		v.FingerprintSHA256 == current.FingerprintSHA256 {
 		return nil
 	}
-	leaf, err := p.opts.Sidecar.Handshake(ctx, tasks.ProxyTarget(p.env(), p.node, p.snapshot.Pod, *v))
+	leaf, err := tasks.ServedLeaf(ctx, p.env(), p.node, p.snapshot.Pod, v)
 	var mismatch *sidecar.LeafMismatchError
 	switch {
 	case errors.As(err, &mismatch):
