@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"k8s.io/apimachinery/pkg/api/resource"
+	"k8s.io/apimachinery/pkg/util/intstr"
 	"k8s.io/apimachinery/pkg/util/validation/field"
 	kjson "sigs.k8s.io/json"
 	"sigs.k8s.io/yaml"
@@ -50,6 +51,10 @@ func parse(data map[string]string) (Settings, error) {
 	}
 	if len(strict) > 0 {
 		return Settings{}, fmt.Errorf("%s: %s", Key, joinErrors(strict))
+	}
+	// Decoding a percentage leaves the number of the default behind it.
+	if b := &s.Budgets.MaxUnavailablePerChain; b.Type == intstr.String {
+		b.IntVal = 0
 	}
 	if s.Certificate.KeySize == 0 {
 		s.Certificate.KeySize = defaultKeySize(s.Certificate.KeyAlgorithm)

@@ -27,6 +27,9 @@ var keySizes = map[string][]int32{
 	"Ed25519": {0},
 }
 
+// maxGracePeriod in seconds: a day.
+const maxGracePeriod = 24 * 60 * 60
+
 var percentage = regexp.MustCompile(`^([1-9][0-9]?|100)%$`)
 
 func defaultKeySize(algorithm string) int32 {
@@ -63,9 +66,9 @@ func (s Settings) validatePod() field.ErrorList {
 			errs = append(errs, field.Invalid(field.NewPath(name.name), name.value, wanted))
 		}
 	}
-	if s.TerminationGracePeriodSeconds < 1 {
+	if s.TerminationGracePeriodSeconds < 1 || s.TerminationGracePeriodSeconds > maxGracePeriod {
 		errs = append(errs, field.Invalid(field.NewPath("terminationGracePeriodSeconds"), s.TerminationGracePeriodSeconds,
-			"must be at least 1: seid needs time to close its databases"))
+			fmt.Sprintf("must be at least 1 and at most %d: seid needs time to close its databases, but not days", maxGracePeriod)))
 	}
 	if s.InitAttempts < 1 {
 		errs = append(errs, field.Invalid(field.NewPath("initAttempts"), s.InitAttempts, "must be at least 1"))
