@@ -104,7 +104,9 @@ func (f *forwarder) DialPod(ctx context.Context, namespace, pod, podIP string, p
 		if err == nil {
 			return conn, nil
 		}
-		f.drop(t)
+		if t.settled() {
+			f.drop(t)
+		}
 		f.release(t)
 		if !reused || ctx.Err() != nil { // a kept tunnel may have died unnoticed; a new one gets no second chance
 			return nil, fmt.Errorf("port-forward to pod %s/%s: %w", namespace, pod, err)
@@ -138,15 +140,18 @@ func (f *forwarder) acquire(key podKey) (t *tunnel, reused bool) {
 	return t, false
 }
 
-// dead says whether a tunnel is known to be of no use.
-func (t *tunnel) dead() bool {
+// settled says whether the attempt to dial the tunnel has ended.
+func (t *tunnel) settled() bool {
 	select {
 	case <-t.ready:
+		return true
 	default:
-		return false // still being dialed
+		return false
 	}
-	return t.err != nil || t.lost()
 }
+
+// dead says whether a tunnel is known to be of no use.
+func (t *tunnel) dead() bool { return t.settled() && (t.err != nil || t.lost()) }
 
 // lost says whether an established tunnel broke.
 func (t *tunnel) lost() bool {
@@ -165,12 +170,8 @@ func (f *forwarder) drop(t *tunnel) {
 		delete(f.tunnels, t.key)
 	}
 	f.mu.Unlock()
-	select {
-	case <-t.ready:
-		if t.conn != nil {
-			t.conn.Close() //nolint:errcheck // it is of no use any more
-		}
-	default: // who dials it will see that it was dropped
+	if t.settled() && t.conn != nil { // else who dials it will see that it was dropped
+		t.conn.Close() //nolint:errcheck // it is of no use any more
 	}
 }
 
@@ -218,6 +219,8 @@ func (f *forwarder) open(ctx context.Context, t *tunnel, port int32) (*forwardCo
 	select {
 	case r := <-result:
 		return r.conn, r.err
+	case <-t.conn.CloseChan():
+		return nil, errTunnelLost
 	case <-ctx.Done():
 		return nil, fmt.Errorf("waiting for the pod's node to open a stream: %w", context.Cause(ctx))
 	}
