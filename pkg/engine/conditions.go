@@ -45,9 +45,6 @@ func (p *pass) conclude() {
 	if p.out.RequeueAfter == 0 && !p.nextWake.IsZero() {
 		p.out.RequeueAfter = max(p.nextWake.Sub(p.now), 1)
 	}
-	if p.opts.Budget != nil {
-		p.opts.Budget.Observe(node, p.snapshot.PodReady())
-	}
 }
 
 // contract is what whoever provisions the TLS Secret must satisfy.

@@ -161,6 +161,9 @@ func (e *Engine) Pass(ctx context.Context, node *v1alpha1.SeiNode) (Outcome, err
 		return Outcome{Node: orig}, err
 	}
 	p.consumeConsent(ctx)
+	if p.opts.Budget != nil {
+		p.opts.Budget.Observe(p.out.Node, p.snapshot.PodReady())
+	}
 	return p.out, renewErr
 }
 

@@ -56,6 +56,19 @@ func CacheOptions(namespaces ...string) (cache.Options, error) {
 	return o, nil
 }
 
+// SeeAllNodes lifts the limit to namespaces for SeiNodes and their pods.
+func SeeAllNodes(o *cache.Options) {
+	everywhere := map[string]cache.Config{cache.AllNamespaces: {}}
+	nodes := &v1alpha1.SeiNode{}
+	o.ByObject[nodes] = cache.ByObject{Namespaces: everywhere}
+	for obj, by := range o.ByObject {
+		if _, isPod := obj.(*corev1.Pod); isPod {
+			by.Namespaces = everywhere
+			o.ByObject[obj] = by
+		}
+	}
+}
+
 // stripMetadata drops what may hold a Secret's data in its metadata, and what nobody reads.
 func stripMetadata(obj any) (any, error) {
 	if m, ok := obj.(metav1.Object); ok {

@@ -52,6 +52,10 @@ func Drive(ctx context.Context, o DriveOptions) error {
 	if err != nil {
 		return err
 	}
+	// The budget counts the whole chain; whoever may not see it all counts what they see.
+	if mayListEverywhere(ctx, o.Config) {
+		SeeAllNodes(&cacheOptions)
+	}
 	mgr, err := ctrl.NewManager(o.Config, ctrl.Options{
 		Scheme: scheme, Cache: cacheOptions, Metrics: metricsserver.Options{BindAddress: "0"}, Logger: logr.Discard(),
 	})
@@ -62,10 +66,15 @@ func Drive(ctx context.Context, o DriveOptions) error {
 	if err != nil {
 		return err
 	}
+	platform := func() settings.Settings { return o.Settings }
+	wake := newWaker()
 	e := engine.New(engine.Options{
-		Client: mgr.GetClient(), Live: mgr.GetAPIReader(), Sidecar: connector,
-		Settings: func() settings.Settings { return o.Settings },
+		Client: mgr.GetClient(), Live: mgr.GetAPIReader(), Sidecar: connector, Settings: platform,
 		Recorder: recorder{mgr.GetEventRecorder("seictl")},
+		Budget: &engine.ChainBudget{
+			Reader: mgr.GetClient(), Settings: platform, Wake: wake.Wake,
+			Driven: func(key types.NamespacedName) bool { return only[key] },
+		},
 	})
 	if o.RetryNow {
 		for key := range only {
@@ -73,7 +82,7 @@ func Drive(ctx context.Context, o DriveOptions) error {
 		}
 	}
 	var mu sync.Mutex
-	r := &NodeReconciler{Client: mgr.GetClient(), Engine: e, Only: only, OnUpdate: func(u NodeUpdate) {
+	r := &NodeReconciler{Client: mgr.GetClient(), Engine: e, Only: only, Waker: wake, OnUpdate: func(u NodeUpdate) {
 		mu.Lock()
 		defer mu.Unlock()
 		if o.OnUpdate != nil {

@@ -23,6 +23,8 @@ type NodeReconciler struct {
 	Engine *engine.Engine
 	// Only limits it to these nodes; nil means all.
 	Only map[types.NamespacedName]bool
+	// Waker queues nodes whose turn may have come; may be nil.
+	Waker *Waker
 	// OnUpdate is told of every pass; may be nil.
 	OnUpdate func(NodeUpdate)
 }

@@ -39,6 +39,9 @@ func SetupNodes(ctx context.Context, mgr ctrl.Manager, r *NodeReconciler, o cont
 		Watches(&corev1.Pod{}, handler.EnqueueRequestsFromMapFunc(byNodeLabel)).
 		WatchesMetadata(&corev1.Secret{}, handler.EnqueueRequestsFromMapFunc(bySecret(mgr.GetClient()))).
 		WithOptions(o)
+	if r.Waker != nil {
+		b = b.WatchesRawSource(r.Waker.source())
+	}
 	if HasCertManager(mgr.GetRESTMapper()) {
 		b = b.Owns(&cmv1.Certificate{}).
 			Watches(&cmv1.CertificateRequest{}, handler.EnqueueRequestsFromMapFunc(byCertificateName))
