@@ -128,7 +128,7 @@ type Plan struct {
 	// RetrySeen is the value of the annotation sei.io/retry-requested-at when the plan was built.
 	// +optional
 	RetrySeen string `json:"retrySeen,omitempty"`
-	// RolledBack says of a NodeRollback what failed: the plan that it undoes.
+	// RollsBack says of a NodeRollback what failed: the plan that it undoes.
 	// +optional
 	RollsBack *RollbackCause `json:"rollsBack,omitempty"`
 }
