@@ -67,6 +67,9 @@ type SeiNodeStatus struct {
 // ObservedSidecarTLS is a TLS configuration that was observed serving.
 type ObservedSidecarTLS struct {
 	SidecarTLSConfig `json:",inline"`
+	// Source is the configuration in one word: "ClusterIssuer/x", "Issuer/x" or "Secret/x".
+	// +optional
+	Source string `json:"source,omitempty"`
 	// FingerprintSHA256 is the SHA-256 of the leaf certificate served, in lower-case hex.
 	// +optional
 	FingerprintSHA256 string `json:"fingerprintSHA256,omitempty"`

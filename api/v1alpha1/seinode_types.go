@@ -14,8 +14,8 @@ import (
 // +kubebuilder:printcolumn:name="Phase",type=string,JSONPath=`.status.phase`
 // +kubebuilder:printcolumn:name="Chain",type=string,JSONPath=`.spec.chainId`
 // +kubebuilder:printcolumn:name="Image",type=string,JSONPath=`.status.currentImage`
-// +kubebuilder:printcolumn:name="TLS",type=string,JSONPath=`.status.conditions[?(@.type=="SidecarTLSSecretReady")].status`
-// +kubebuilder:printcolumn:name="Secret",type=string,JSONPath=`.status.sidecarTLS.secretName`
+// +kubebuilder:printcolumn:name="TLS",type=string,JSONPath=`.status.currentSidecarTLS.source`
+// +kubebuilder:printcolumn:name="Secret",type=string,JSONPath=`.status.conditions[?(@.type=="SidecarTLSSecretReady")].reason`
 // +kubebuilder:printcolumn:name="Ready",type=string,priority=1,JSONPath=`.status.conditions[?(@.type=="Ready")].status`
 // +kubebuilder:printcolumn:name="Plan",type=string,priority=1,JSONPath=`.status.plan.kind`
 // +kubebuilder:printcolumn:name="Age",type=date,JSONPath=`.metadata.creationTimestamp`

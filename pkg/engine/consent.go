@@ -28,6 +28,6 @@ func (p *pass) consumeConsent(ctx context.Context) {
 	}
 	p.out.Node = written
 	p.mu.Lock()
-	p.latest[written.UID] = written
+	p.latest[written.UID] = known{written: written, working: written}
 	p.mu.Unlock()
 }

@@ -3,17 +3,14 @@ package engine
 import (
 	"context"
 	"fmt"
-	"reflect"
 	"sync"
 	"time"
 
 	"github.com/google/uuid"
 	"k8s.io/apimachinery/pkg/types"
-	"k8s.io/apimachinery/pkg/util/resourceversion"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"sei.io/seictl/api/v1alpha1"
-	"sei.io/seictl/internal/failpoint"
 	"sei.io/seictl/pkg/drift"
 	"sei.io/seictl/pkg/plan"
 	"sei.io/seictl/pkg/settings"
@@ -64,8 +61,8 @@ type Engine struct {
 	verdicts verdictCache
 
 	mu sync.Mutex
-	// latest is the newest version written of a node that the cache may not show yet.
-	latest map[types.UID]*v1alpha1.SeiNode
+	// latest is what is known of a node beyond the cache.
+	latest map[types.UID]known
 	// driven are the plans that this process has run a task of.
 	driven map[types.UID]string
 	// retryNow are the nodes whose next attempt starts without waiting for its backoff.
@@ -78,7 +75,7 @@ func New(o Options) *Engine {
 		o.Now = time.Now
 	}
 	return &Engine{
-		opts: o, latest: map[types.UID]*v1alpha1.SeiNode{}, driven: map[types.UID]string{},
+		opts: o, latest: map[types.UID]known{}, driven: map[types.UID]string{},
 		retryNow: map[types.NamespacedName]bool{},
 	}
 }
@@ -121,8 +118,13 @@ func (e *Engine) Forget(uid types.UID) {
 // pass is the state of one pass.
 type pass struct {
 	*Engine
+	// orig is what the API server has, node the copy that the pass works on.
 	orig, node *v1alpha1.SeiNode
-	settings   settings.Settings
+	// unwrittenSince is when progress was first kept back from the status; zero when none is.
+	unwrittenSince time.Time
+	// mustWrite says that the status is written now, whatever changed.
+	mustWrite bool
+	settings    settings.Settings
 	snapshot   *drift.Snapshot
 	report     drift.Report
 	decision   plan.Decision
@@ -142,8 +144,10 @@ type endedPlan struct {
 // Pass runs one pass over a node: gather, resolve, run, write. A conflict comes back as the API server's error: the
 // caller queues the node again.
 func (e *Engine) Pass(ctx context.Context, node *v1alpha1.SeiNode) (Outcome, error) {
-	orig := e.freshest(node)
-	p := &pass{Engine: e, orig: orig, node: orig.DeepCopy(), settings: e.opts.Settings(), now: e.opts.Now()}
+	orig, working, since := e.freshest(node)
+	p := &pass{
+		Engine: e, orig: orig, node: working.DeepCopy(), unwrittenSince: since, settings: e.opts.Settings(), now: e.opts.Now(),
+	}
 	var err error
 	if p.snapshot, err = p.gather(ctx); err != nil {
 		return Outcome{Node: orig}, err
@@ -165,21 +169,6 @@ func (e *Engine) Pass(ctx context.Context, node *v1alpha1.SeiNode) (Outcome, err
 		p.opts.Budget.Observe(p.out.Node, p.snapshot.PodReady())
 	}
 	return p.out, renewErr
-}
-
-// freshest is the newer one of what the caller read and what was written last: a cache may lag behind our own write.
-func (e *Engine) freshest(node *v1alpha1.SeiNode) *v1alpha1.SeiNode {
-	e.mu.Lock()
-	defer e.mu.Unlock()
-	written, ok := e.latest[node.UID]
-	if !ok {
-		return node
-	}
-	if c, err := resourceversion.CompareResourceVersion(written.ResourceVersion, node.ResourceVersion); err == nil && c > 0 {
-		return written
-	}
-	delete(e.latest, node.UID)
-	return node
 }
 
 // resolve decides what to go on with and says whether there are tasks to run now.
@@ -212,6 +201,7 @@ func (p *pass) resolve(ctx context.Context) bool {
 		p.wakeAt(*d.RetryAt)
 	}
 	if d.New {
+		p.mustWrite = true
 		node.Status.Plan = d.Plan
 		if d.Plan.Kind == v1alpha1.NodeInit {
 			node.Status.Phase = v1alpha1.PhaseInitializing
@@ -265,25 +255,4 @@ func (p *pass) wakeAfter(d time.Duration) {
 	if d > 0 {
 		p.wakeAt(p.now.Add(d))
 	}
-}
-
-// write patches the status when it changed, with the optimistic lock.
-func (p *pass) write(ctx context.Context) error {
-	p.out.Node = p.node
-	if reflect.DeepEqual(p.orig.Status, p.node.Status) {
-		return nil
-	}
-	failpoint.Hit("before/status-patch")
-	patch := client.MergeFromWithOptions(p.orig, client.MergeFromWithOptimisticLock{})
-	written := p.node.DeepCopy()
-	if err := p.opts.Client.Status().Patch(ctx, written, patch, client.FieldOwner(FieldManager)); err != nil {
-		return fmt.Errorf("patching status of SeiNode %s/%s: %w", p.node.Namespace, p.node.Name, err)
-	}
-	failpoint.Hit("after/status-patch")
-	p.out.Node, p.out.Changed = written, true
-	p.mu.Lock()
-	p.latest[written.UID] = written
-	p.mu.Unlock()
-	p.announce()
-	return nil
 }

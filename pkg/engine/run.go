@@ -24,6 +24,7 @@ func (p *pass) run(ctx context.Context) {
 		plan.Start(active, i, &p.settings, p.now)
 		if active.Tasks[i].Type == v1alpha1.TaskMarkReady && !started && active.Kind != v1alpha1.MarkReady {
 			// Recorded before it is sent: whoever finds it started must assume that it was delivered.
+			p.mustWrite = true
 			p.out.RequeueAfter = Immediately
 			return
 		}
@@ -131,7 +132,9 @@ func (p *pass) stamp(active *v1alpha1.Plan, t *v1alpha1.Task) {
 			return
 		}
 		at := metav1.NewTime(p.now)
-		served := &v1alpha1.ObservedSidecarTLS{SidecarTLSConfig: *active.Target.SidecarTLS.Normalize(), ObservedAt: &at}
+		served := &v1alpha1.ObservedSidecarTLS{
+			SidecarTLSConfig: *active.Target.SidecarTLS.Normalize(), Source: active.Target.SidecarTLS.String(), ObservedAt: &at,
+		}
 		if t.Output != nil {
 			served.FingerprintSHA256, served.NotAfter = t.Output.FingerprintSHA256, t.Output.NotAfter
 		}

@@ -1,0 +1,106 @@
+package engine
+
+import (
+	"context"
+	"fmt"
+	"reflect"
+	"time"
+
+	"k8s.io/apimachinery/pkg/util/resourceversion"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"sei.io/seictl/api/v1alpha1"
+	"sei.io/seictl/internal/failpoint"
+)
+
+// progressDelay is how long mere progress may be kept back from the status. A toggle that goes well moves faster than
+// anybody reads; one that is stuck says so within this time.
+const progressDelay = 2 * time.Second
+
+// known is what an engine knows of a node beyond the cache.
+type known struct {
+	// written is the newest version that the API server returned.
+	written *v1alpha1.SeiNode
+	// working is written with the progress that was kept back since.
+	working *v1alpha1.SeiNode
+	// since is when progress was first kept back; zero when none is.
+	since time.Time
+}
+
+// freshest returns the newest version of a node that the API server is known to have, and the copy to work on. A cache may
+// lag behind our own write, and progress may not have been written yet.
+func (e *Engine) freshest(node *v1alpha1.SeiNode) (orig, working *v1alpha1.SeiNode, since time.Time) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	k, ok := e.latest[node.UID]
+	if !ok {
+		return node, node, time.Time{}
+	}
+	if c, err := resourceversion.CompareResourceVersion(k.written.ResourceVersion, node.ResourceVersion); err == nil && c >= 0 {
+		return k.written, k.working, k.since
+	}
+	// Somebody else wrote: what was kept back is found again, as every task is safe to run twice.
+	delete(e.latest, node.UID)
+	return node, node, time.Time{}
+}
+
+// write patches the status, with the optimistic lock, when it changed; mere progress may wait.
+func (p *pass) write(ctx context.Context) error {
+	p.out.Node = p.node
+	if reflect.DeepEqual(p.orig.Status, p.node.Status) {
+		p.remember(known{written: p.orig, working: p.orig})
+		return nil
+	}
+	if !p.mustWrite && progressOnly(&p.orig.Status, &p.node.Status) {
+		since := p.unwrittenSince
+		if since.IsZero() {
+			since = p.now
+		}
+		if wait := since.Add(progressDelay).Sub(p.now); wait > 0 {
+			p.remember(known{written: p.orig, working: p.node, since: since})
+			if p.out.RequeueAfter == 0 || wait < p.out.RequeueAfter {
+				p.out.RequeueAfter = wait
+			}
+			return nil
+		}
+	}
+	failpoint.Hit("before/status-patch")
+	patch := client.MergeFromWithOptions(p.orig, client.MergeFromWithOptimisticLock{})
+	written := p.node.DeepCopy()
+	if err := p.opts.Client.Status().Patch(ctx, written, patch, client.FieldOwner(FieldManager)); err != nil {
+		return fmt.Errorf("patching status of SeiNode %s/%s: %w", p.node.Namespace, p.node.Name, err)
+	}
+	failpoint.Hit("after/status-patch")
+	p.out.Node, p.out.Changed = written, true
+	p.remember(known{written: written, working: written})
+	p.announce()
+	return nil
+}
+
+func (p *pass) remember(k known) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.latest[k.written.UID] = k
+}
+
+// progressOnly says whether two statuses differ in nothing but the progress of one active plan: its tasks, what the
+// conditions say in words, and the sidecar's health while the pod is in the plan's hands.
+func progressOnly(old, cur *v1alpha1.SeiNodeStatus) bool {
+	if !old.Plan.Active() || !cur.Plan.Active() || old.Plan.ID != cur.Plan.ID {
+		return false
+	}
+	a, b := old.DeepCopy(), cur.DeepCopy()
+	for _, s := range []*v1alpha1.SeiNodeStatus{a, b} {
+		s.Plan = nil
+		kept := s.Conditions[:0]
+		for _, c := range s.Conditions {
+			if c.Type == v1alpha1.ConditionSidecarReady {
+				continue
+			}
+			c.Message, c.ObservedGeneration = "", 0
+			kept = append(kept, c)
+		}
+		s.Conditions = kept
+	}
+	return reflect.DeepEqual(a, b)
+}
