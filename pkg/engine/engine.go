@@ -124,12 +124,12 @@ type pass struct {
 	unwrittenSince time.Time
 	// mustWrite says that the status is written now, whatever changed.
 	mustWrite bool
-	settings    settings.Settings
-	snapshot   *drift.Snapshot
-	report     drift.Report
-	decision   plan.Decision
-	out        Outcome
-	now        time.Time
+	settings  settings.Settings
+	snapshot  *drift.Snapshot
+	report    drift.Report
+	decision  plan.Decision
+	out       Outcome
+	now       time.Time
 	// ended are the plans that ended in this pass.
 	ended []endedPlan
 	// nextWake is the earliest time at which something becomes due by itself.
