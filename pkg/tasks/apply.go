@@ -2,10 +2,14 @@ package tasks
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"slices"
 
+	"github.com/cert-manager/cert-manager/pkg/apis/certmanager"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/api/meta"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/runtime"
 	"sigs.k8s.io/controller-runtime/pkg/client"
@@ -40,7 +44,7 @@ func apply(ctx context.Context, env *Env, in Input, u *unstructured.Unstructured
 		opts = append(opts, client.ForceOwnership)
 	}
 	if err := env.Client.Apply(ctx, client.ApplyConfigurationFromUnstructured(u), opts...); err != nil {
-		return Result{}, applyError(what, err, in.Node)
+		return Result{}, applyError(u, err, in.Node)
 	}
 	failpoint.Hit("applied/" + string(in.Task.Type))
 	foreign, err := foreignField(u)
@@ -56,10 +60,12 @@ func apply(ctx context.Context, env *Env, in Input, u *unstructured.Unstructured
 }
 
 // applyError tells an apply that no retry can help from one that a retry may.
-func applyError(what string, err error, node *v1alpha1.SeiNode) error {
-	err = fmt.Errorf("applying %s: %w", what, err)
+func applyError(u *unstructured.Unstructured, err error, node *v1alpha1.SeiNode) error {
+	isCertManager := u.GroupVersionKind().Group == certmanager.GroupName
+	err = fmt.Errorf("applying %s: %w", describe(u), err)
 	switch {
-	case meta.IsNoMatchError(err):
+	case meta.IsNoMatchError(err), apierrors.IsNotFound(err) && isCertManager:
+		// A type that discovery still knew is a plain 404.
 		return noMatch(err, node)
 	case apierrors.IsInvalid(err) && !uidChanged(err), apierrors.IsBadRequest(err):
 		return Terminal(err)
@@ -76,25 +82,13 @@ func noMatch(err error, node *v1alpha1.SeiNode) error {
 
 // uidChanged says that the object was replaced since it was read: the API server reports the immutable UID as invalid.
 func uidChanged(err error) bool {
-	return apierrors.HasStatusCause(err, "FieldValueInvalid") && causeField(err) == "metadata.uid"
-}
-
-func causeField(err error) string {
-	status, ok := err.(apierrors.APIStatus)
-	for !ok {
-		u, wrapped := err.(interface{ Unwrap() error })
-		if !wrapped {
-			return ""
-		}
-		err = u.Unwrap()
-		status, ok = err.(apierrors.APIStatus)
+	var status apierrors.APIStatus
+	if !errors.As(err, &status) || status.Status().Details == nil {
+		return false
 	}
-	if d := status.Status().Details; d != nil {
-		for _, c := range d.Causes {
-			return c.Field
-		}
-	}
-	return ""
+	return slices.ContainsFunc(status.Status().Details.Causes, func(c metav1.StatusCause) bool {
+		return c.Field == "metadata.uid"
+	})
 }
 
 // applyConfiguration turns a rendered object into what is applied: without what would claim fields that nobody rendered.

@@ -4,9 +4,9 @@ import (
 	"context"
 	"fmt"
 
+	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
-	"k8s.io/apimachinery/pkg/types"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"sei.io/seictl/internal/failpoint"
@@ -24,27 +24,34 @@ func deleteExact(ctx context.Context, env *Env, in Input, what string, obj clien
 	return nil
 }
 
-// mountedBy names a pod that mounts what match finds; nil when none does. The node's own pod is read live, as it is the one
-// that was just replaced; others may name an object of ours too, and of those the cache knows.
-func mountedBy(ctx context.Context, env *Env, in Input, match func(corev1.VolumeSource) bool) (*types.NamespacedName, error) {
-	own, err := get(ctx, env.Live, in.Node.Namespace, resources.PodName(in.Node.Name), &corev1.Pod{})
+// mountedBy names what mounts, or is about to mount, what match finds; empty when nothing does. The node's own pod is read
+// live, as it is the one that was just replaced; of the others, which may name an object of ours too, the cache knows.
+func mountedBy(ctx context.Context, env *Env, in Input, match func(corev1.VolumeSource) bool) (string, error) {
+	namespace, ownName := in.Node.Namespace, resources.PodName(in.Node.Name)
+	own, err := get(ctx, env.Live, namespace, ownName, &corev1.Pod{})
 	if err != nil {
-		return nil, err
+		return "", err
+	}
+	if own != nil && mounts(own.Spec, match) {
+		return "pod " + namespace + "/" + ownName, nil
+	}
+	sts, err := get(ctx, env.Client, namespace, in.Node.Name, &appsv1.StatefulSet{})
+	if err != nil {
+		return "", err
+	}
+	if sts != nil && mounts(sts.Spec.Template.Spec, match) {
+		return "the template of StatefulSet " + namespace + "/" + in.Node.Name, nil
 	}
 	pods := &corev1.PodList{}
-	if err := env.Client.List(ctx, pods, client.InNamespace(in.Node.Namespace)); err != nil {
-		return nil, fmt.Errorf("listing pods in namespace %s: %w", in.Node.Namespace, err)
-	}
-	if own != nil && mounts(own, match) {
-		return &types.NamespacedName{Namespace: own.Namespace, Name: own.Name}, nil
+	if err := env.Client.List(ctx, pods, client.InNamespace(namespace)); err != nil {
+		return "", listError("pods", err, in.Node)
 	}
 	for i := range pods.Items {
-		p := &pods.Items[i]
-		if p.Name != resources.PodName(in.Node.Name) && active(p) && mounts(p, match) {
-			return &types.NamespacedName{Namespace: p.Namespace, Name: p.Name}, nil
+		if p := &pods.Items[i]; p.Name != ownName && active(p) && mounts(p.Spec, match) {
+			return "pod " + namespace + "/" + p.Name, nil
 		}
 	}
-	return nil, nil
+	return "", nil
 }
 
 // active says whether a pod may still run.
@@ -52,8 +59,8 @@ func active(pod *corev1.Pod) bool {
 	return pod.Status.Phase != corev1.PodSucceeded && pod.Status.Phase != corev1.PodFailed
 }
 
-func mounts(pod *corev1.Pod, match func(corev1.VolumeSource) bool) bool {
-	for _, v := range pod.Spec.Volumes {
+func mounts(pod corev1.PodSpec, match func(corev1.VolumeSource) bool) bool {
+	for _, v := range pod.Volumes {
 		if match(v.VolumeSource) {
 			return true
 		}

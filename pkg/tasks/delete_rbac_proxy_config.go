@@ -23,12 +23,12 @@ func deleteRBACProxyConfig(ctx context.Context, env *Env, in Input, p v1alpha1.R
 	if config == nil || !metav1.IsControlledBy(config, in.Node) {
 		return Completed(nil), nil
 	}
-	pod, err := mountedBy(ctx, env, in, ofConfigMap(p.Name))
+	by, err := mountedBy(ctx, env, in, ofConfigMap(p.Name))
 	if err != nil {
 		return Result{}, err
 	}
-	if pod != nil {
-		return Wait("pod %s still mounts ConfigMap %s", pod, p.Name), nil
+	if by != "" {
+		return Wait("%s still mounts ConfigMap %s", by, p.Name), nil
 	}
 	if err := deleteExact(ctx, env, in, "ConfigMap", config); err != nil {
 		return Result{}, err

@@ -29,12 +29,12 @@ func deleteSidecarCert(ctx context.Context, env *Env, in Input, p v1alpha1.Sidec
 	if cert != nil && !metav1.IsControlledBy(cert, in.Node) {
 		return Completed(nil), nil // somebody else's, and so is its Secret
 	}
-	pod, err := mountedBy(ctx, env, in, ofSecret(p.Name))
+	by, err := mountedBy(ctx, env, in, ofSecret(p.Name))
 	if err != nil {
 		return Result{}, err
 	}
-	if pod != nil {
-		return Wait("pod %s still mounts Secret %s", pod, p.Name), nil
+	if by != "" {
+		return Wait("%s still mounts Secret %s", by, p.Name), nil
 	}
 	if cert != nil {
 		if cert.DeletionTimestamp == nil {

@@ -72,15 +72,13 @@ func adoptable(node *v1alpha1.SeiNode, p v1alpha1.DataPVCParams, claim *corev1.P
 	if len(claim.OwnerReferences) > 0 {
 		return foreignObject(what, claim)
 	}
-	for label, want := range map[string]string{v1alpha1.LabelNode: node.Name, v1alpha1.LabelChain: p.ChainID} {
-		if have := claim.Labels[label]; have != want {
-			return Terminalf("%s exists and its label %s is %q, not %q: whose data is it? To use it, label it: "+
-				"`kubectl label pvc -n %s %s --overwrite %s=%s %s=%s`; else give the node another name",
-				what, label, have, want, claim.Namespace, claim.Name,
-				v1alpha1.LabelNode, node.Name, v1alpha1.LabelChain, p.ChainID)
-		}
+	ofNode, ofChain := claim.Labels[v1alpha1.LabelNode], claim.Labels[v1alpha1.LabelChain]
+	if ofNode == node.Name && ofChain == p.ChainID {
+		return nil
 	}
-	return nil
+	return Terminalf("%s exists and is labelled as of node %q, chain %q: whose data is it? To use it, run "+
+		"`kubectl label pvc -n %s %s --overwrite %s=%s %s=%s`; else give the node another name", what, ofNode, ofChain,
+		claim.Namespace, claim.Name, v1alpha1.LabelNode, node.Name, v1alpha1.LabelChain, p.ChainID)
 }
 
 // claimUnused makes sure that nobody else uses a claim: two seid on one volume destroy it, and on one key are slashed.
@@ -103,7 +101,7 @@ func claimUnused(ctx context.Context, env *Env, in Input, claim string) error {
 	}
 	for i := range pods.Items {
 		p := &pods.Items[i]
-		if p.Labels[v1alpha1.LabelNode] != node.Name && active(p) && mounts(p, ofClaim(claim)) {
+		if p.Labels[v1alpha1.LabelNode] != node.Name && active(p) && mounts(p.Spec, ofClaim(claim)) {
 			return Terminalf("PersistentVolumeClaim %s/%s is mounted by pod %s, which is not of this node: stop that pod first",
 				node.Namespace, claim, p.Name)
 		}

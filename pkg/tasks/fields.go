@@ -81,14 +81,16 @@ func foreignField(u *unstructured.Unstructured) (*fieldOf, error) {
 	if err != nil {
 		return nil, err
 	}
+	var found *fieldOf
 	for _, other := range others {
-		for path := range other.fields.Difference(ours).All() {
-			if isGuarded(path) && meant(u.Object, path) && !hasBelow(ours, path) {
-				return &fieldOf{path: path.String(), manager: other.manager}, nil
+		// Not All: it cannot be left early.
+		other.fields.Difference(ours).Iterate(func(path fieldpath.Path) {
+			if found == nil && isGuarded(path) && meant(u.Object, path) && !hasBelow(ours, path) {
+				found = &fieldOf{path: path.String(), manager: other.manager}
 			}
-		}
+		})
 	}
-	return nil, nil
+	return found, nil
 }
 
 func isGuarded(path fieldpath.Path) bool {
@@ -195,7 +197,8 @@ func itemByKey(v any, key value.FieldList) (any, bool) {
 		match := m != nil
 		for _, f := range key {
 			have, ok := m[f.Name]
-			match = match && (!ok || reflect.DeepEqual(have, f.Value.Unstructured()))
+			// Not DeepEqual: a number in a key is decoded as a float.
+			match = match && (!ok || value.Equals(value.NewValueInterface(have), f.Value))
 		}
 		if match {
 			return item, true

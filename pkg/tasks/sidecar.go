@@ -44,7 +44,10 @@ func openSidecar(ctx context.Context, env *Env, node *v1alpha1.SeiNode, pod *cor
 		refused = err
 	}
 	if err := trustSecret(ctx, env, node, target.TLS); err != nil {
-		return nil, errors.Join(refused, err)
+		if refused != nil {
+			err = fmt.Errorf("%w; %w", refused, err)
+		}
+		return nil, err
 	}
 	return dial(ctx, env, target)
 }
