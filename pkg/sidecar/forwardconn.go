@@ -42,19 +42,21 @@ func newForwardConn(f *forwarder, t *tunnel, port int32, requestID int) (*forwar
 		return nil, fmt.Errorf("creating the error stream: %w", err)
 	}
 	failures.Close() //nolint:errcheck // half-close: nothing is written to it
-	data, err := t.conn.CreateStream(streamHeaders(corev1.StreamTypeData, port, requestID))
-	if err != nil {
-		t.conn.RemoveStreams(failures)
-		failures.Reset() //nolint:errcheck // the tunnel is dropped next
-		return nil, fmt.Errorf("creating the data stream: %w", err)
-	}
-	c := &forwardConn{forwarder: f, tunnel: t, port: port, data: data, errors: failures, said: make(chan struct{})}
+	c := &forwardConn{forwarder: f, tunnel: t, port: port, errors: failures, said: make(chan struct{})}
 	go func() {
 		// Always being read: an unread stream would block its siblings in the tunnel.
 		message, _ := io.ReadAll(io.LimitReader(failures, 4<<10))
 		c.reason = strings.TrimSpace(string(message))
 		close(c.said)
 	}()
+	c.data, err = t.conn.CreateStream(streamHeaders(corev1.StreamTypeData, port, requestID))
+	if err != nil {
+		// A node that is quick to refuse resets the stream before it was seen; why is on the other one.
+		err = c.explain(fmt.Errorf("creating the data stream: %w", err))
+		t.conn.RemoveStreams(failures)
+		failures.Reset() //nolint:errcheck // the tunnel is dropped next
+		return nil, err
+	}
 	return c, nil
 }
 
@@ -101,12 +103,13 @@ func (c *forwardConn) explain(err error) error {
 }
 
 // failure is what the node said. Only a refused connection proves a closed port; anything else, a sandbox that is gone,
-// say, tells nothing about it and makes the tunnel suspect.
+// say, tells nothing about it. Either way the tunnel is of no more use: nobody on the node reads what was sent for the port,
+// and the unread data blocks the streams that come after.
 func (c *forwardConn) failure() error {
-	if strings.Contains(strings.ToLower(c.reason), "connection refused") {
-		return fmt.Errorf("%w: %s", ErrPortClosed, c.reason)
-	}
 	c.forwarder.drop(c.tunnel)
+	if strings.Contains(strings.ToLower(c.reason), "connection refused") {
+		return ErrPortClosed
+	}
 	return fmt.Errorf("port-forward: %s", c.reason)
 }
 
