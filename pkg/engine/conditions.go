@@ -177,7 +177,7 @@ func (p *pass) setReady() {
 	case st.Phase == v1alpha1.PhaseFailed:
 		notReady(v1alpha1.ReasonInitFailed, holdReason(st.Hold))
 	case st.Phase != v1alpha1.PhaseRunning:
-		notReady(v1alpha1.ReasonInitializing, "the node is being initialised")
+		notReady(v1alpha1.ReasonInitializing, strings.TrimSuffix("the node is being initialised: "+p.decision.Detail, ": "))
 	case update != nil && update.Status == metav1.ConditionTrue:
 		notReady(update.Reason, update.Message)
 	case p.decision.Idle == plan.IdlePaused:

@@ -181,7 +181,8 @@ func (p *pass) resolve(ctx context.Context) bool {
 	if node.Status.Plan.Active() && !node.Status.Plan.Target.Equal(drift.Target(node)) {
 		// What takes a plan's place depends on the live template.
 		if err := p.refreshStatefulSet(ctx); err != nil {
-			p.out.RequeueAfter = Immediately
+			p.out.Detail = err.Error()
+			p.wakeAfter(time.Second)
 			return false
 		}
 	}

@@ -2,10 +2,12 @@ package plan
 
 import (
 	"fmt"
+	"strings"
 	"time"
 
 	"sei.io/seictl/api/v1alpha1"
 	"sei.io/seictl/pkg/drift"
+	"sei.io/seictl/pkg/resources"
 )
 
 // IdleReason says why nothing runs although something is due.
@@ -113,7 +115,8 @@ func (in *Input) resolveActive(p *v1alpha1.Plan, opt Options) Decision {
 		}
 		return keep
 	case v1alpha1.NodeUpdate:
-		if in.parked() && !in.applied(p) {
+		// Only what ran before may be released: a pod that came back on a newer template waits for its observers.
+		if in.parked() && !in.applied(p) && in.Snapshot.PodRevision() == p.Previous.ControllerRevision {
 			return Decision{Plan: BuildMarkReadyPlan(*in), New: true, Ended: p}
 		}
 	}
@@ -172,19 +175,11 @@ func (in *Input) nextInit(failed *v1alpha1.Plan, opt Options) Decision {
 	case Held(in.Node, in.Snapshot):
 		return Decision{Idle: IdleHeld, Detail: in.Node.Status.Hold.Reason}
 	}
-	return in.attempt(failed, opt, func() *v1alpha1.Plan { return BuildNodeInitPlan(*in) })
+	return in.startable(in.attempt(failed, opt, func() *v1alpha1.Plan { return BuildNodeInitPlan(*in) }))
 }
 
-func (in *Input) nextUpdate(failed *v1alpha1.Plan, opt Options) Decision {
-	if in.Node.Spec.Paused {
-		return Decision{Idle: IdlePaused, Detail: "spec.paused is true: the update starts when it is false"}
-	}
-	d := in.attempt(failed, opt, func() *v1alpha1.Plan {
-		if failed != nil && failed.Kind == v1alpha1.NodeUpdate && !PointOfNoReturn(failed) && in.applied(failed) {
-			return BuildNodeUpdatePlan(*in, failed.Previous, true)
-		}
-		return BuildRunningPlan(*in)
-	})
+// startable lets a decision stand unless a gate keeps its plan from starting.
+func (in *Input) startable(d Decision) Decision {
 	if d.Plan == nil {
 		return d
 	}
@@ -192,6 +187,18 @@ func (in *Input) nextUpdate(failed *v1alpha1.Plan, opt Options) Decision {
 		return Decision{Idle: IdleBlocked, Detail: why}
 	}
 	return d
+}
+
+func (in *Input) nextUpdate(failed *v1alpha1.Plan, opt Options) Decision {
+	if in.Node.Spec.Paused {
+		return Decision{Idle: IdlePaused, Detail: "spec.paused is true: the update starts when it is false"}
+	}
+	return in.startable(in.attempt(failed, opt, func() *v1alpha1.Plan {
+		if failed != nil && failed.Kind == v1alpha1.NodeUpdate && !PointOfNoReturn(failed) && in.applied(failed) {
+			return BuildNodeUpdatePlan(*in, failed.Previous, true)
+		}
+		return BuildRunningPlan(*in)
+	}))
 }
 
 func (in *Input) nextRepair(failed *v1alpha1.Plan, opt Options) Decision {
@@ -220,11 +227,19 @@ func (in *Input) attempt(failed *v1alpha1.Plan, opt Options, build func() *v1alp
 	return Decision{Plan: p, New: true}
 }
 
-// Gate says why a NodeUpdate must not start; empty when it may. A target with an issuer is gated by its wait task, one
-// without TLS never.
+// Gate says why a NodeInit or NodeUpdate must not start; empty when it may. A target with an issuer is gated by its wait
+// task, one without TLS by no Secret.
 func Gate(in Input, p *v1alpha1.Plan) string {
 	s, tls := in.Snapshot, p.Target.SidecarTLS
-	if s == nil || tls == nil {
+	if s == nil {
+		return ""
+	}
+	if p.Task(v1alpha1.TaskApplyStatefulSet) != nil {
+		if err := resources.CheckImages(in.Node, p.Target, *in.Settings); err != nil {
+			return strings.ReplaceAll(err.Error(), "\n", "; ")
+		}
+	}
+	if tls == nil || p.Kind != v1alpha1.NodeUpdate {
 		return ""
 	}
 	changed := in.Drift.Has(v1alpha1.SidecarTLSDrift)
