@@ -120,3 +120,35 @@ func removeTLS(n *v1alpha1.SeiNode) {
 	}
 	n.Annotations[v1alpha1.AnnotationAllowTLSRemoval] = "true"
 }
+
+// editFile makes the same edit in what a file declares, so that a server-side apply carries it.
+func (e *Edit) editFile(file map[string]any, edited *v1alpha1.SeiNode) {
+	spec := child(file, "spec")
+	if e.Image != "" {
+		spec["image"] = e.Image
+	}
+	switch tls := edited.SidecarTLS(); {
+	case e.TLS && tls.SecretName != "":
+		child(spec, "sidecar")["tls"] = map[string]any{"secretName": tls.SecretName}
+	case e.TLS:
+		child(spec, "sidecar")["tls"] = map[string]any{"issuerName": tls.IssuerName, "issuerKind": tls.IssuerKind}
+	case e.NoTLS:
+		if sidecar, ok := spec["sidecar"].(map[string]any); ok {
+			if delete(sidecar, "tls"); len(sidecar) == 0 {
+				delete(spec, "sidecar")
+			}
+		}
+		if v, ok := edited.Annotations[v1alpha1.AnnotationAllowTLSRemoval]; ok {
+			child(child(file, "metadata"), "annotations")[v1alpha1.AnnotationAllowTLSRemoval] = v
+		}
+	}
+}
+
+func child(m map[string]any, key string) map[string]any {
+	inner, ok := m[key].(map[string]any)
+	if !ok {
+		inner = map[string]any{}
+		m[key] = inner
+	}
+	return inner
+}

@@ -2,6 +2,7 @@ package node
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 
@@ -61,12 +62,37 @@ func (r *resolver) resolve(ctx context.Context) ([]target, error) {
 		return nil, err
 	}
 	for i := range targets {
-		t := &targets[i]
-		if t.node, err = r.edit.Apply(t.node, defaults); err != nil {
+		if err := targets[i].edit(&r.edit, defaults); err != nil {
 			return nil, err
 		}
 	}
 	return targets, nil
+}
+
+// edit applies the flags to the node and, where it comes from a file, to what the file declares.
+func (t *target) edit(e *Edit, defaults issuerDefaults) error {
+	edited, err := e.Apply(t.node, defaults)
+	if err != nil {
+		return err
+	}
+	if t.object != nil && t.object.Node != nil && !e.Empty() {
+		file, err := declared(t.node, t.object)
+		if err != nil {
+			return err
+		}
+		e.editFile(file, edited)
+		if t.object.Raw, err = json.Marshal(file); err != nil {
+			return fmt.Errorf("encoding SeiNode %s: %w", edited.Name, err)
+		}
+		if t.live != nil {
+			// An apply drops what an earlier one of ours set: the issuer, when a Secret takes its place.
+			if edited, err = mergeApply(t.live, edited, t.object); err != nil {
+				return err
+			}
+		}
+	}
+	t.node = edited
+	return nil
 }
 
 func (r *resolver) fromCluster(ctx context.Context) ([]target, error) {

@@ -29,6 +29,8 @@ type Item struct {
 	// Decision and Report are what the item was made from.
 	Decision plan.Decision `json:"-"`
 	Report   drift.Report  `json:"-"`
+	// Foreign names another live controller that writes the node; empty for none. The engine refuses such a node.
+	Foreign string `json:"-"`
 }
 
 // Node names a node.
@@ -106,12 +108,22 @@ func Build(in Input) Item {
 	case plan.IdleTerminating:
 		item.Warnings = append(item.Warnings, decision.Detail)
 	}
+	if in.Snapshot != nil && in.Snapshot.ForeignController != "" {
+		item.Foreign = in.Snapshot.ForeignController
+		item.Warnings = append(item.Warnings, "the controller "+item.Foreign+" writes this node as well: stop it before seictl drives the node")
+	}
 	item.Decision = decision
 	item.setPlan(decision.Plan)
 	if p := decision.Plan; p != nil && !decision.New && node.Spec.Paused {
 		item.Warnings = append(item.Warnings, "spec.paused is true: the plan under way stops before apply-statefulset, after it runs to its end")
 	}
 	return item
+}
+
+// Decide says what a pass would go on with.
+func Decide(in Input) plan.Decision {
+	_, d := resolve(in.Node, in, false)
+	return d
 }
 
 // assumePhase takes a node whose observed image is known as Running when nobody wrote a phase: only files lack it.
@@ -182,3 +194,6 @@ func (item *Item) Paused() bool { return item.Decision.Idle == plan.IdlePaused }
 
 // Held says whether nothing runs because a plan failed for good.
 func (item *Item) Held() bool { return item.Decision.Idle == plan.IdleHeld }
+
+// Blocked says whether nothing runs because a gate does not hold.
+func (item *Item) Blocked() bool { return item.Decision.Idle == plan.IdleBlocked }

@@ -1,0 +1,251 @@
+package node
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	"github.com/spf13/cobra"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"sei.io/seictl/api/v1alpha1"
+	"sei.io/seictl/internal/cli/drive"
+	"sei.io/seictl/internal/cli/factory"
+	"sei.io/seictl/internal/cli/output"
+	"sei.io/seictl/internal/cli/preview"
+)
+
+// ApplyOptions of `seictl node apply`.
+type ApplyOptions struct {
+	*factory.Factory
+	Selection Selection
+	Edit      Edit
+	Output    output.Format
+	Driving   DriveFlags
+	// Yes answers the question beforehand.
+	Yes bool
+}
+
+const applyExample = `  # Turn TLS on, and watch it happen
+  seictl node apply ax-0 -n fleet --tls --issuer arctic-1-ca
+
+  # Create or change a node from a file, in CI
+  seictl node apply -f node.yaml --yes -o json
+
+  # Go on with what was interrupted
+  seictl node apply ax-0 -n fleet`
+
+// NewCmdApply returns `seictl node apply`.
+func NewCmdApply(f *factory.Factory, runF func(context.Context, *ApplyOptions) error) *cobra.Command {
+	o := &ApplyOptions{Factory: f, Output: output.NewFormat(output.JSON, output.YAML, output.Name)}
+	cmd := &cobra.Command{
+		Use:   "apply (NAME... | -f FILE | -l SELECTOR | --chain CHAIN)",
+		Short: "Change nodes and see them through to the end",
+		Long: "Edit the spec, show the plan, ask, and drive the plan to its end. What is interrupted is resumed by the same\n" +
+			"command: the plan lives in the node's status. Where an operator runs, it drives and this command watches.",
+		Example: applyExample,
+		RunE: func(cmd *cobra.Command, args []string) error {
+			o.Selection.Names = args
+			if runF != nil {
+				return runF(cmd.Context(), o)
+			}
+			return applyRun(cmd.Context(), o)
+		},
+	}
+	o.Selection.AddFlags(cmd.Flags(), true)
+	o.Edit.AddFlags(cmd.Flags())
+	o.Output.AddFlag(cmd.Flags())
+	o.Driving.AddFlags(cmd.Flags())
+	cmd.Flags().BoolVarP(&o.Yes, "yes", "y", false, "do not ask")
+	return cmd
+}
+
+func applyRun(ctx context.Context, o *ApplyOptions) error {
+	if err := o.Selection.Validate(false); err != nil {
+		return err
+	}
+	if err := o.Edit.Validate(); err != nil {
+		return err
+	}
+	ctx, cancel := factory.WithTimeout(ctx, o.Driving.Timeout)
+	defer cancel()
+	r := &resolver{f: o.Factory, selection: o.Selection, edit: o.Edit}
+	targets, err := r.resolve(ctx)
+	if err != nil {
+		return err
+	}
+	c, err := o.Cluster()
+	if err != nil {
+		return err
+	}
+	if err := r.allowed(ctx, c, targets); err != nil {
+		return err
+	}
+	items, err := r.preview(ctx, targets)
+	if err != nil {
+		return err
+	}
+	a := &application{session: session{Factory: o.Factory, cluster: c, flags: &o.Driving, output: &o.Output}, resolver: r, targets: targets, items: items}
+	return a.run(ctx, o.Yes)
+}
+
+// allowed checks what must hold before anything is written.
+func (r *resolver) allowed(ctx context.Context, c *factory.Cluster, targets []target) error {
+	s, err := r.Settings(ctx, true)
+	if err != nil {
+		return err
+	}
+	checked := map[string]bool{}
+	for i := range targets {
+		t := &targets[i]
+		if t.object != nil && t.object.Deployment != nil {
+			return fmt.Errorf("%s: SeiNodeDeployment %s: seictl node apply edits SeiNodes: apply it with kubectl, the operator rolls it out; "+
+				"next: kubectl apply -f, and seictl node plan -f for a preview", t.object.Source, t.object.Deployment.Name)
+		}
+		if !t.changed() {
+			continue
+		}
+		if parent := parentOf(t.live); parent != "" {
+			return fmt.Errorf("SeiNode %s is a child of SeiNodeDeployment %s, which would overwrite the change: edit its template; "+
+				"next: kubectl edit seinodedeployment %s -n %s", client.ObjectKeyFromObject(t.node), parent, parent, t.node.Namespace)
+		}
+		if ns := t.node.Namespace; !checked[ns] {
+			checked[ns] = true
+			if err := serviceAccount(ctx, c, ns, s.NodeServiceAccount); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+// parentOf is the SeiNodeDeployment that stamps out a node; empty for none.
+func parentOf(n *v1alpha1.SeiNode) string {
+	if n == nil {
+		return ""
+	}
+	if owner := metav1.GetControllerOf(n); owner != nil && owner.Kind == "SeiNodeDeployment" {
+		return owner.Name
+	}
+	return ""
+}
+
+// application is one run of apply.
+type application struct {
+	session
+	resolver *resolver
+	targets  []target
+	items    []preview.Item
+}
+
+func (a *application) run(ctx context.Context, yes bool) error {
+	for i := range a.items {
+		if by := a.items[i].Foreign; by != "" {
+			return fmt.Errorf("SeiNode %s is written by another controller, %s, as well: stop it before seictl drives the node; nothing was changed",
+				client.ObjectKeyFromObject(a.targets[i].node), by)
+		}
+	}
+	edits, due := a.edits(), a.due()
+	notices := a.Notices()
+	if a.output.String() == output.Table {
+		preview.Text(notices, a.items)
+		notices.Line("")
+	}
+	if len(edits) == 0 && !due {
+		return a.finish(a.idle(true), nil)
+	}
+	// What the API server refuses shows before anybody is asked.
+	for _, t := range edits {
+		if _, err := t.write(ctx, a.cluster, true); err != nil {
+			return err
+		}
+	}
+	if !yes {
+		if err := a.Confirm("Apply?"); err != nil {
+			return err
+		}
+	}
+	d, err := a.driver(ctx, a.resolver)
+	if err != nil {
+		return err
+	}
+	if due {
+		if err := a.acquire(ctx, d); err != nil {
+			return err
+		}
+		defer a.release(ctx, d)
+	}
+	began := a.Now()
+	for _, t := range edits {
+		stored, err := t.write(ctx, a.cluster, false)
+		if err != nil {
+			return err
+		}
+		d.Progress.Say("%s  spec edited", client.ObjectKeyFromObject(stored))
+		t.live, t.node = stored, stored
+	}
+	if !due {
+		return a.finish(a.idle(true), nil)
+	}
+	results, err := d.Run(ctx, a.goals(began))
+	return a.finish(append(results, a.idle(false)...), err)
+}
+
+func (a *application) edits() []*target {
+	var out []*target
+	for i := range a.targets {
+		if t := &a.targets[i]; t.changed() {
+			out = append(out, t)
+		}
+	}
+	return out
+}
+
+func (a *application) due() bool {
+	for i := range a.items {
+		if a.items[i].Due() {
+			return true
+		}
+	}
+	return false
+}
+
+// goals are the nodes with something due.
+func (a *application) goals(began time.Time) []drive.Goal {
+	var out []drive.Goal
+	for i := range a.targets {
+		if n := a.targets[i].node; a.items[i].Due() {
+			out = append(out, drive.Goal{Key: client.ObjectKeyFromObject(n), Generation: n.Generation, Since: began})
+		}
+	}
+	return out
+}
+
+// idle are the results of nodes of which nothing runs, or of all.
+func (a *application) idle(all bool) []drive.Result {
+	var out []drive.Result
+	for i := range a.targets {
+		item := &a.items[i]
+		if item.Due() && !all {
+			continue
+		}
+		r := drive.Result{Key: client.ObjectKeyFromObject(a.targets[i].node), Node: a.targets[i].node,
+			Verdict: drive.Verdict{State: drive.Done, Detail: "nothing to do"}}
+		switch {
+		case item.Paused():
+			r.Verdict = drive.Verdict{State: drive.Paused, Detail: item.Decision.Detail}
+		case item.Held(), item.Blocked():
+			r.Verdict = drive.Verdict{State: drive.Failed, Detail: lastWarning(item)}
+		}
+		out = append(out, r)
+	}
+	return out
+}
+
+func lastWarning(item *preview.Item) string {
+	if n := len(item.Warnings); n > 0 {
+		return item.Warnings[n-1]
+	}
+	return item.Decision.Detail
+}
