@@ -91,7 +91,9 @@ type Input struct {
 // Check is one named check of the chain.
 type Check struct {
 	Name string
-	Run  func(*Input, *Report)
+	// Run returns the report with what the check found added. Values, no pointers: a node without drift is evaluated at
+	// every pass, and costs no allocation.
+	Run func(Input, Report) Report
 }
 
 // Chain is every check, in order. Each is evaluated; none stops the others.
@@ -100,7 +102,7 @@ var Chain = []Check{
 	{"image", checkImage},
 	{"sidecarTLS", checkSidecarTLS},
 	{"removal", checkRemoval},
-	// What a NodeRepair removes: judged only while no NodeUpdate is due, or it is held.
+	// What a NodeRepair removes: judged only while no NodeUpdate is due, or it is held or blocked.
 	{"objects", checkObjects},
 	// What no plan removes by itself: shown, and in effect at the next pod cycle or initialisation.
 	{"podTemplate", checkPodTemplate},
@@ -111,19 +113,32 @@ var Chain = []Check{
 func Evaluate(in Input) Report {
 	r := Report{Target: Target(in.Node)}
 	for i := range Chain {
-		Chain[i].Run(&in, &r)
+		r = Chain[i].Run(in, r)
 	}
 	return r
 }
 
 // Target is what the node should run: the image of the spec, and the TLS of the spec or, where the spec has none and
-// its removal is not consented to, the TLS that runs.
+// its removal is not consented to, the TLS that runs. It may share memory with the node: copy it to keep it.
 func Target(node *v1alpha1.SeiNode) v1alpha1.PlanTarget {
-	t := v1alpha1.PlanTarget{Image: node.Spec.Image, SidecarTLS: node.SidecarTLS()}
-	if t.SidecarTLS == nil && !node.TLSRemovalAllowed() {
-		t.SidecarTLS = node.Status.CurrentSidecarTLS.Config()
+	t := v1alpha1.PlanTarget{Image: node.Spec.Image}
+	spec, current := specTLS(node), node.Status.CurrentSidecarTLS
+	switch {
+	case spec == nil && node.TLSRemovalAllowed():
+	case spec == nil, current != nil && spec.Equal(&current.SidecarTLSConfig):
+		t.SidecarTLS = current.Config()
+	default:
+		t.SidecarTLS = spec.Normalize()
 	}
 	return t
+}
+
+// specTLS is the TLS in the spec as it is written there.
+func specTLS(node *v1alpha1.SeiNode) *v1alpha1.SidecarTLSConfig {
+	if node.Spec.Sidecar == nil {
+		return nil
+	}
+	return node.Spec.Sidecar.TLS
 }
 
 // Image says whether the image drifts.
@@ -132,10 +147,7 @@ func Image(node *v1alpha1.SeiNode) bool { return node.Spec.Image != node.Status.
 // SidecarTLS says whether the spec asks for another TLS than runs. A spec without TLS never drifts by itself: removal
 // takes consent, see TLSRemoval.
 func SidecarTLS(node *v1alpha1.SeiNode) bool {
-	var spec *v1alpha1.SidecarTLSConfig
-	if node.Spec.Sidecar != nil {
-		spec = node.Spec.Sidecar.TLS
-	}
+	spec := specTLS(node)
 	if spec == nil {
 		return false
 	}
@@ -147,13 +159,13 @@ func SidecarTLS(node *v1alpha1.SeiNode) bool {
 
 // TLSRemoval says whether TLS runs and is gone from the spec, and whether its removal is consented to.
 func TLSRemoval(node *v1alpha1.SeiNode) (wanted, allowed bool) {
-	wanted = node.Status.CurrentSidecarTLS != nil && (node.Spec.Sidecar == nil || node.Spec.Sidecar.TLS == nil)
+	wanted = node.Status.CurrentSidecarTLS != nil && specTLS(node) == nil
 	return wanted, wanted && node.TLSRemovalAllowed()
 }
 
-func checkImage(in *Input, r *Report) {
+func checkImage(in Input, r Report) Report {
 	if !Image(in.Node) {
-		return
+		return r
 	}
 	why := "spec.image differs from the image observed running"
 	if in.Node.Status.CurrentImage == "" {
@@ -163,11 +175,12 @@ func checkImage(in *Input, r *Report) {
 		Subject: SubjectImage, From: in.Node.Status.CurrentImage, To: in.Node.Spec.Image,
 		Why: why, Cause: v1alpha1.ImageDrift,
 	})
+	return r
 }
 
-func checkSidecarTLS(in *Input, r *Report) {
+func checkSidecarTLS(in Input, r Report) Report {
 	if !SidecarTLS(in.Node) {
-		return
+		return r
 	}
 	from, to := in.Node.Status.CurrentSidecarTLS.Config().String(), in.Node.SidecarTLS().String()
 	why := "spec.sidecar.tls differs from the TLS observed serving"
@@ -177,12 +190,13 @@ func checkSidecarTLS(in *Input, r *Report) {
 	r.Findings = append(r.Findings, Finding{
 		Subject: SubjectSidecarTLS, From: from, To: to, Why: why, Cause: v1alpha1.SidecarTLSDrift,
 	})
+	return r
 }
 
-func checkRemoval(in *Input, r *Report) {
+func checkRemoval(in Input, r Report) Report {
 	wanted, allowed := TLSRemoval(in.Node)
 	if !wanted {
-		return
+		return r
 	}
 	from := in.Node.Status.CurrentSidecarTLS.Config().String()
 	if allowed {
@@ -190,9 +204,10 @@ func checkRemoval(in *Input, r *Report) {
 			Subject: SubjectSidecarTLS, From: from, Cause: v1alpha1.SidecarTLSDrift,
 			Why: "spec.sidecar.tls was removed, and the annotation " + v1alpha1.AnnotationAllowTLSRemoval + " consents",
 		})
-		return
+		return r
 	}
 	r.Warnings = append(r.Warnings, RemovalWarning(in.Node, from))
+	return r
 }
 
 // RemovalWarning says that a node keeps running TLS that is gone from its spec, and how to go either way.

@@ -2,6 +2,7 @@ package drift
 
 import (
 	"fmt"
+	"maps"
 	"reflect"
 	"slices"
 	"sort"
@@ -10,7 +11,7 @@ import (
 
 // exactMaps are maps whose extra live keys count: what was taken out of the spec must show. Elsewhere extra live fields
 // are defaults of the API server.
-var exactMaps = []string{"labels", "limits", "requests", "data"}
+var exactMaps = []string{"labels", "selector", "resources", "limits", "requests", "data"}
 
 // listKeys identify the elements of lists, first match first.
 var listKeys = []string{"name", "mountPath", "containerPort", "port", "key"}
@@ -60,10 +61,13 @@ func diffValue(want, live any, path string, out *[]string) {
 }
 
 func diffMap(want, live map[string]any, path string, out *[]string) {
+	last := path[strings.LastIndex(path, ".")+1:]
+	if last == "resources" {
+		want = withDefaultRequests(want)
+	}
 	for k, v := range want {
 		diffValue(v, live[k], join(path, k), out)
 	}
-	last := path[strings.LastIndex(path, ".")+1:]
 	if !slices.Contains(exactMaps, last) {
 		return
 	}
@@ -72,6 +76,21 @@ func diffMap(want, live map[string]any, path string, out *[]string) {
 			*out = append(*out, join(path, k))
 		}
 	}
+}
+
+// withDefaultRequests adds what the API server adds to the resources of a container: a limit without a request is the
+// request as well.
+func withDefaultRequests(want map[string]any) map[string]any {
+	limits, ok := want["limits"].(map[string]any)
+	if !ok {
+		return want
+	}
+	requests := maps.Clone(limits)
+	given, _ := want["requests"].(map[string]any)
+	maps.Copy(requests, given)
+	want = maps.Clone(want)
+	want["requests"] = requests
+	return want
 }
 
 func diffList(want, live []any, path string, out *[]string) {
@@ -109,22 +128,28 @@ func diffList(want, live []any, path string, out *[]string) {
 // listKey is the field that identifies every element of both lists; empty when there is none.
 func listKey(lists ...[]any) string {
 	for _, key := range listKeys {
-		found, ok := false, true
-		for _, list := range lists {
-			for _, e := range list {
-				m, isMap := e.(map[string]any)
-				if !isMap || m[key] == nil {
-					ok = false
-					continue
-				}
-				found = true
-			}
-		}
-		if ok && found {
+		if identifies(key, lists) {
 			return key
 		}
 	}
 	return ""
+}
+
+// identifies says whether every element of the lists has a field, with a value of its own within its list: one volume can
+// be mounted twice under the same name.
+func identifies(key string, lists [][]any) bool {
+	found := false
+	for _, list := range lists {
+		seen := map[any]bool{}
+		for _, e := range list {
+			m, isMap := e.(map[string]any)
+			if !isMap || m[key] == nil || seen[m[key]] {
+				return false
+			}
+			found, seen[m[key]] = true, true
+		}
+	}
+	return found
 }
 
 func sameScalar(a, b any) bool {

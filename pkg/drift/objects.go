@@ -11,9 +11,10 @@ import (
 )
 
 // checkObjects compares the owned objects with the render of what runs.
-func checkObjects(in *Input, r *Report) {
-	if in.Snapshot == nil || in.Node.Status.Phase != v1alpha1.PhaseRunning || (r.NodeUpdateDue() && !in.Held) {
-		return
+func checkObjects(in Input, r Report) Report {
+	if in.Snapshot == nil || in.Node.Status.Phase != v1alpha1.PhaseRunning ||
+		(r.NodeUpdateDue() && !in.Held && !blocked(in, r)) {
+		return r
 	}
 	s, node, owner := in.Snapshot, in.Node, resources.OwnerOf(in.Node)
 	current := v1alpha1.PlanTarget{Image: node.Status.CurrentImage, SidecarTLS: node.Status.CurrentSidecarTLS.Config()}
@@ -44,6 +45,14 @@ func checkObjects(in *Input, r *Report) {
 	want := resources.Service(owner, resources.ServiceParamsFor(node, current))
 	r.object(v1alpha1.TaskApplyService, "Service", node.Name, s.Service != nil,
 		func() []string { return DiffFields(want.Spec, s.Service.Spec, "spec") })
+	return r
+}
+
+// blocked says whether the Secret that runs is unsound and keeps an update from starting that leaves TLS alone. Nothing
+// but the repair of a lost Certificate may ever make it sound again.
+func blocked(in Input, r Report) bool {
+	v := in.Snapshot.CurrentVerdict
+	return v != nil && !v.Ready && !r.Has(v1alpha1.SidecarTLSDrift)
 }
 
 // object adds a finding when an object is missing or differs.
@@ -75,10 +84,10 @@ func (r *Report) superfluous(task v1alpha1.TaskType, kind, name string) {
 }
 
 // checkPodTemplate reports what the template would change at the next pod cycle for a reason that has no plan.
-func checkPodTemplate(in *Input, r *Report) {
+func checkPodTemplate(in Input, r Report) Report {
 	if in.Snapshot == nil || in.Snapshot.StatefulSet == nil || in.Node.Status.Phase != v1alpha1.PhaseRunning ||
 		in.Node.Status.Plan.Active() {
-		return
+		return r
 	}
 	s, node := in.Snapshot, in.Node
 	current := v1alpha1.PlanTarget{Image: node.Status.CurrentImage, SidecarTLS: node.Status.CurrentSidecarTLS.Config()}
@@ -95,20 +104,32 @@ func checkPodTemplate(in *Input, r *Report) {
 			Why: "the pod runs another revision than the StatefulSet's template: the template takes effect at the next pod cycle",
 		})
 	}
+	return r
 }
 
 // checkConfig reports overrides and peers that a running node does not have.
-func checkConfig(in *Input, r *Report) {
+func checkConfig(in Input, r Report) Report {
 	applied := in.Node.Status.AppliedConfigHash
 	if applied == "" || in.Node.Status.Phase != v1alpha1.PhaseRunning {
-		return
+		return r
 	}
-	if now := resources.ConfigApplyParamsFor(in.Node).Hash; now != applied {
+	if now := configHash(in.Node); now != applied {
 		r.Findings = append(r.Findings, Finding{
 			Subject: SubjectConfig, From: applied, To: now,
 			Why: "spec.overrides or spec.peers changed since they were applied: they are not applied to a running node",
 		})
 	}
+	return r
+}
+
+// noConfigHash is the hash of a node without overrides and peers, which most nodes are: nothing is hashed for them.
+var noConfigHash = resources.ConfigApplyParamsFor(&v1alpha1.SeiNode{}).Hash
+
+func configHash(node *v1alpha1.SeiNode) string {
+	if len(node.Spec.Overrides) == 0 && len(node.Spec.Peers) == 0 {
+		return noConfigHash
+	}
+	return resources.ConfigApplyParamsFor(node).Hash
 }
 
 // toMap converts a typed object to its JSON shape; nil when it has none.
