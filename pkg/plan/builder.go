@@ -76,22 +76,17 @@ func (in *Input) latch() v1alpha1.PlanPrevious {
 
 // params freezes the params of a node's tasks for a target. What is off leaves its params out.
 type params struct {
-	cert, secret, proxyConfig, statefulSet, service, observeImage, observeTLS v1alpha1.TaskParams
-	replacePod, pvc, configApply                                              v1alpha1.TaskParams
+	cert, secret, proxyConfig, statefulSet, service, replacePod, observeImage, observeTLS v1alpha1.TaskParams
 }
 
 func (in *Input) paramsFor(target v1alpha1.PlanTarget) params {
 	node, s := in.Node, *in.Settings
 	tmpl := resources.NodeTemplateFor(node, target, s)
 	service := resources.ServiceParamsFor(node, target)
-	pvc := resources.DataPVCParamsFor(node, s)
-	config := resources.ConfigApplyParamsFor(node)
 	proxyConfig := resources.RBACProxyConfigParamsFor(node)
 	p := params{
 		statefulSet:  v1alpha1.TaskParams{StatefulSet: &v1alpha1.StatefulSetParams{Template: &tmpl}},
 		service:      v1alpha1.TaskParams{Service: &service},
-		pvc:          v1alpha1.TaskParams{EnsureDataPVC: &pvc},
-		configApply:  v1alpha1.TaskParams{ConfigApply: &config},
 		proxyConfig:  v1alpha1.TaskParams{RBACProxyConfig: &proxyConfig},
 		observeImage: v1alpha1.TaskParams{ObserveImage: &v1alpha1.ObserveImageParams{Image: target.Image}},
 		observeTLS:   v1alpha1.TaskParams{ObserveSidecarTLS: &v1alpha1.ObserveSidecarTLSParams{}},

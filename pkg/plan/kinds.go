@@ -3,6 +3,7 @@ package plan
 import (
 	"sei.io/seictl/api/v1alpha1"
 	"sei.io/seictl/pkg/drift"
+	"sei.io/seictl/pkg/resources"
 )
 
 // BuildNodeInitPlan builds the plan that brings a node from Pending to Running. A node born with TLS is stamped by it: no
@@ -11,8 +12,10 @@ func BuildNodeInitPlan(in Input) *v1alpha1.Plan {
 	target := in.Drift.Target
 	on := target.SidecarTLS != nil
 	p := in.paramsFor(target)
+	dataPVC, config := resources.DataPVCParamsFor(in.Node, *in.Settings), resources.ConfigApplyParamsFor(in.Node)
+	pvc, configApply := v1alpha1.TaskParams{EnsureDataPVC: &dataPVC}, v1alpha1.TaskParams{ConfigApply: &config}
 	plan := in.newPlan(v1alpha1.NodeInit, nil, target, v1alpha1.PlanPrevious{}, []step{
-		{true, v1alpha1.TaskEnsureDataPVC, "the chain data needs a volume that outlives the node", p.pvc},
+		{true, v1alpha1.TaskEnsureDataPVC, "the chain data needs a volume that outlives the node", pvc},
 		{issuer(target.SidecarTLS), v1alpha1.TaskApplySidecarCert,
 			"the certificate comes from " + target.SidecarTLS.String(), p.cert},
 		{on, v1alpha1.TaskWaitForSidecarTLSSecret, "a pod that mounts a missing Secret does not start", p.secret},
@@ -22,8 +25,8 @@ func BuildNodeInitPlan(in Input) *v1alpha1.Plan {
 		{true, v1alpha1.TaskReplacePod, "a pod of another revision gives way to the right one", p.replacePod},
 		{true, v1alpha1.TaskObserveImage, "status.currentImage says what was observed", p.observeImage},
 		{on, v1alpha1.TaskObserveSidecarTLS, observeTLSWhy(true, true), p.observeTLS},
-		{true, v1alpha1.TaskConfigApply, "seid's configuration is written before seid starts", p.configApply},
-		{true, v1alpha1.TaskConfigValidate, "seid does not start on a configuration that is not valid", p.configApply},
+		{true, v1alpha1.TaskConfigApply, "seid's configuration is written before seid starts", configApply},
+		{true, v1alpha1.TaskConfigValidate, "seid does not start on a configuration that is not valid", configApply},
 		{true, v1alpha1.TaskMarkReady, "seid starts only now", markReady(false)},
 	})
 	plan.FailedPhase = v1alpha1.PhaseFailed
