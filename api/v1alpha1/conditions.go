@@ -9,8 +9,11 @@ const (
 	ConditionSidecarTLSSecretReady = "SidecarTLSSecretReady"
 	// ConditionSidecarReady says whether the sidecar answers 200 on its health path.
 	ConditionSidecarReady = "SidecarReady"
-	// ConditionReady is the root: the pod is Ready, nothing drifted and the TLS Secret is sound.
+	// ConditionReady is the root: the pod is Ready, nothing drifted and the TLS Secret is sound. Of a SeiNodeDeployment:
+	// every child runs the template and is Ready.
 	ConditionReady = "Ready"
+	// ConditionProgressing of a SeiNodeDeployment is True while children are created, edited or removed.
+	ConditionProgressing = "Progressing"
 )
 
 // Reasons of NodeUpdateInProgress.
@@ -84,6 +87,38 @@ const (
 	ReasonForeignController = "ForeignController"
 	// ReasonTerminating: the node is being deleted.
 	ReasonTerminating = "Terminating"
+)
+
+// Reasons of a SeiNodeDeployment's Ready and Progressing, besides the shared ones.
+const (
+	// ReasonScaling: children are created or removed.
+	ReasonScaling = "Scaling"
+	// ReasonRollingOut: the template is on its way to the children.
+	ReasonRollingOut = "RollingOut"
+	// ReasonRolloutComplete: every child has the template.
+	ReasonRolloutComplete = "RolloutComplete"
+	// ReasonRolloutBlocked: children wait for one that failed or is not Ready.
+	ReasonRolloutBlocked = "RolloutBlocked"
+	// ReasonChildFailed: a child failed and is held.
+	ReasonChildFailed = "ChildFailed"
+	// ReasonChildNotReady: a child is not Ready and nothing is under way.
+	ReasonChildNotReady = "ChildNotReady"
+	// ReasonNameTaken: a SeiNode that is not of the deployment has the name of a child.
+	ReasonNameTaken = "NameTaken"
+)
+
+// Reasons of events about children of a SeiNodeDeployment.
+const (
+	// ReasonChildCreated: a child was created.
+	ReasonChildCreated = "ChildCreated"
+	// ReasonChildAdopted: a SeiNode without an owner became a child.
+	ReasonChildAdopted = "ChildAdopted"
+	// ReasonTemplatePropagated: a child got the template.
+	ReasonTemplatePropagated = "TemplatePropagated"
+	// ReasonChildPutBack: a child that was edited got the template again.
+	ReasonChildPutBack = "ChildPutBack"
+	// ReasonChildDeleted: a child was deleted in a scale-down.
+	ReasonChildDeleted = "ChildDeleted"
 )
 
 // Annotations.
