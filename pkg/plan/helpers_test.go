@@ -134,3 +134,10 @@ func build(n *v1alpha1.SeiNode) *v1alpha1.Plan {
 	in.ID = planA
 	return BuildRunningPlan(in)
 }
+
+func microTime(t time.Time) metav1.MicroTime { return metav1.NewMicroTime(t) }
+
+func ptrTime(t metav1.MicroTime) *metav1.Time {
+	at := metav1.NewTime(t.Time)
+	return &at
+}

@@ -49,7 +49,8 @@ func BuildNodeRollbackPlan(in Input, previous v1alpha1.PlanPrevious, cause v1alp
 	target := previous.Target()
 	on := target.SidecarTLS != nil
 	touched := on || cause.Target.SidecarTLS != nil || in.Node.Status.CurrentSidecarTLS != nil
-	changed := in.Snapshot.PodRevision() != previous.ControllerRevision
+	// A pod that is parked on the right revision is what an earlier attempt left behind.
+	changed := in.Snapshot.PodRevision() != previous.ControllerRevision || in.parked()
 	p := in.paramsFor(target)
 	// The node is down: any sound pair will do.
 	for _, tp := range []*v1alpha1.TLSSecretParams{p.secret.TLSSecret, p.replacePod.ReplacePod.TLSSecret,

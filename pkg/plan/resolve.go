@@ -52,17 +52,23 @@ type Options struct {
 	IgnoreBackoff bool
 }
 
-// Held says whether the hold of a node still stands: same target, same provisioned certificate, no retry requested.
+// Held says whether the hold of a node still stands: same target, same provisioned certificate, no retry requested. The
+// initialisation of a node is held until any edit of its spec: what it failed on may be an override.
 func Held(node *v1alpha1.SeiNode, s *drift.Snapshot) bool {
 	h := node.Status.Hold
 	if h == nil || !h.Target.Equal(drift.Target(node)) ||
-		h.RetrySeen != node.Annotations[v1alpha1.AnnotationRetryRequestedAt] {
+		h.RetrySeen != node.Annotations[v1alpha1.AnnotationRetryRequestedAt] || initEdited(node) {
 		return false
 	}
 	if s == nil || s.TargetVerdict == nil || s.TargetVerdict.Unknown {
 		return true
 	}
 	return s.TargetVerdict.SecretSHA256 == h.SecretSHA256
+}
+
+// initEdited says whether the spec of a node that does not run yet changed since the last pass.
+func initEdited(node *v1alpha1.SeiNode) bool {
+	return node.Status.Phase != v1alpha1.PhaseRunning && node.Generation != node.Status.ObservedGeneration
 }
 
 // Resolve decides what a pass goes on with: the active plan, one that takes its place, a new one, or none.
@@ -108,8 +114,11 @@ func (in *Input) resolveActive(p *v1alpha1.Plan, opt Options) Decision {
 		}
 		return keep
 	case v1alpha1.NodeRepair:
-		if in.parked() || (in.Drift.NodeUpdateDue() && !Held(in.Node, in.Snapshot)) {
-			d := in.next(nil, opt)
+		if !in.parked() && (!in.Drift.NodeUpdateDue() || Held(in.Node, in.Snapshot)) {
+			return keep
+		}
+		// An update that cannot start takes no place.
+		if d := in.next(nil, opt); d.Plan != nil && d.Plan.Kind != v1alpha1.NodeRepair {
 			d.Ended = p
 			return d
 		}
@@ -193,19 +202,29 @@ func (in *Input) nextUpdate(failed *v1alpha1.Plan, opt Options) Decision {
 	if in.Node.Spec.Paused {
 		return Decision{Idle: IdlePaused, Detail: "spec.paused is true: the update starts when it is false"}
 	}
-	return in.startable(in.attempt(failed, opt, func() *v1alpha1.Plan {
+	d := in.startable(in.attempt(failed, opt, func() *v1alpha1.Plan {
 		if failed != nil && failed.Kind == v1alpha1.NodeUpdate && !PointOfNoReturn(failed) && in.applied(failed) {
 			return BuildNodeUpdatePlan(*in, failed.Previous, true)
 		}
 		return BuildRunningPlan(*in)
 	}))
+	if d.Idle == IdleBlocked {
+		// What makes the Secret unsound may be an object that was lost.
+		repair := in.nextRepair(failed, opt)
+		if repair.Plan != nil {
+			return repair
+		}
+		d.RetryAt = repair.RetryAt
+	}
+	return d
 }
 
 func (in *Input) nextRepair(failed *v1alpha1.Plan, opt Options) Decision {
 	if in.Snapshot == nil || !in.Drift.Has(v1alpha1.ObjectDrift) {
 		d := Decision{}
 		// What failed has no object any more; an update that failed after the point of no return stays to be read.
-		if failed != nil && !PointOfNoReturn(failed) && !Held(in.Node, in.Snapshot) {
+		kept := failed != nil && failed.Kind == v1alpha1.NodeUpdate && PointOfNoReturn(failed)
+		if failed != nil && !kept && !Held(in.Node, in.Snapshot) {
 			d.Ended = failed
 		}
 		return d
@@ -216,7 +235,8 @@ func (in *Input) nextRepair(failed *v1alpha1.Plan, opt Options) Decision {
 // attempt builds a plan unless the one that failed before it, of the same kind and target, says to wait.
 func (in *Input) attempt(failed *v1alpha1.Plan, opt Options, build func() *v1alpha1.Plan) Decision {
 	p := build()
-	if failed == nil || p == nil || failed.Kind != p.Kind || !failed.Target.Equal(p.Target) || failed.RetrySeen != p.RetrySeen {
+	if failed == nil || p == nil || failed.Kind != p.Kind || !failed.Target.Equal(p.Target) || failed.RetrySeen != p.RetrySeen ||
+		initEdited(in.Node) {
 		return Decision{Plan: p, New: p != nil}
 	}
 	if at := failed.RetryAt; at != nil && in.Now.Before(at.Time) && !opt.IgnoreBackoff {

@@ -16,8 +16,8 @@ func BuildRunningPlan(in Input) *v1alpha1.Plan {
 }
 
 // BuildNodeUpdatePlan builds one plan for all drift found, with at most one pod cycle. previous is where a rollback
-// returns to. force cycles the pod although the difference alone would not take it: the live template is another than
-// previous and than the target.
+// returns to. force cycles the pod although the difference alone would not take it, and has the certificate issued and
+// observed again: the live template is that of a plan that was superseded, another than previous and than the target.
 func BuildNodeUpdatePlan(in Input, previous v1alpha1.PlanPrevious, force bool) *v1alpha1.Plan {
 	target, from := in.Drift.Target, in.Node.Status.CurrentSidecarTLS.Config()
 	image := in.Drift.Has(v1alpha1.ImageDrift)
@@ -31,15 +31,17 @@ func BuildNodeUpdatePlan(in Input, previous v1alpha1.PlanPrevious, force bool) *
 	// An issuer swapped for another changes the certificate under the same Secret name, not the pod template.
 	swap := tls && issuer(from) && issuer(target.SidecarTLS)
 	cycle := image || force || (tls && !swap)
+	// The plan superseded may have asked for another certificate.
+	certificate := tls || force
 	p := in.paramsFor(target)
 
 	plan := in.newPlan(v1alpha1.NodeUpdate, nodeUpdateCauses(image, tls), target, previous, []step{
 		// The certificate first: nothing is touched before it really is issued.
-		{tls && issuer(target.SidecarTLS), v1alpha1.TaskApplySidecarCert,
+		{certificate && issuer(target.SidecarTLS), v1alpha1.TaskApplySidecarCert,
 			fmt.Sprintf("the certificate comes from %s", target.SidecarTLS), p.cert},
-		{tls && on, v1alpha1.TaskWaitForSidecarTLSSecret,
+		{certificate && on, v1alpha1.TaskWaitForSidecarTLSSecret,
 			"nothing is restarted before the Secret is sound and of the right issuer", p.secret},
-		{tls && on && cycle, v1alpha1.TaskApplyRBACProxyConfig,
+		{certificate && on && cycle, v1alpha1.TaskApplyRBACProxyConfig,
 			"the proxy reads its configuration once, at start", p.proxyConfig},
 		// The middle: the Service never lags the pod.
 		{cycle, v1alpha1.TaskApplyStatefulSet, middleWhy(image, tls, target), p.statefulSet},
@@ -48,7 +50,7 @@ func BuildNodeUpdatePlan(in Input, previous v1alpha1.PlanPrevious, force bool) *
 		// The observers: what is stamped into status was seen.
 		{image || force, v1alpha1.TaskObserveImage,
 			"status.currentImage says what was observed", p.observeImage},
-		{tls, v1alpha1.TaskObserveSidecarTLS, observeTLSWhy(on, cycle), p.observeTLS},
+		{tls || (force && on), v1alpha1.TaskObserveSidecarTLS, observeTLSWhy(on, cycle), p.observeTLS},
 		// The point of no return: only now does seid start.
 		{cycle, v1alpha1.TaskMarkReady, "seid starts only now: up to here everything can be taken back",
 			markReady(previous.Ready)},
