@@ -5,6 +5,7 @@ import (
 	"context"
 	"fmt"
 	"io"
+	"log"
 	"os"
 	"os/signal"
 	"strings"
@@ -19,6 +20,7 @@ import (
 	"sei.io/seictl/internal/cli/config"
 	"sei.io/seictl/internal/cli/exit"
 	"sei.io/seictl/internal/cli/factory"
+	"sei.io/seictl/internal/cli/install"
 	"sei.io/seictl/internal/cli/node"
 	"sei.io/seictl/internal/cli/ui"
 	"sei.io/seictl/internal/cli/version"
@@ -33,6 +35,7 @@ func Main() int {
 	f.Terminal = ui.Detect()
 	f.NoColor = os.Getenv("NO_COLOR") != ""
 	// Libraries log what our own errors say better.
+	log.SetOutput(io.Discard)
 	klog.SetLogger(logr.Discard())
 	ctrl.SetLogger(logr.Discard())
 	return Run(ctx, f, os.Args[1:])
@@ -77,6 +80,7 @@ func NewCmdRoot(f *factory.Factory) *cobra.Command {
 	pf.StringVar(&f.Color, "color", ui.ColorAuto, "colours: auto, always or never; auto minds NO_COLOR")
 	cmd.AddCommand(
 		node.NewCmdNode(f),
+		install.NewCmdInstall(f),
 		version.NewCmdVersion(f, nil),
 	)
 	return cmd

@@ -11,6 +11,7 @@ import (
 
 	"sei.io/seictl/api/v1alpha1"
 	"sei.io/seictl/internal/cli/exit"
+	"sei.io/seictl/pkg/engine"
 	"sei.io/seictl/pkg/plan"
 )
 
@@ -55,6 +56,11 @@ type Goal struct {
 type Verdict struct {
 	State  State
 	Detail string
+}
+
+// Judge says how far a node is, after a pass or by its status.
+func (g *Goal) Judge(node *v1alpha1.SeiNode, o engine.Outcome) Verdict {
+	return g.judge(node, o.Idle, o.Detail, o.Settled)
 }
 
 // judge says how far a node is. idle and detail are why nothing runs, settled that nothing is due.

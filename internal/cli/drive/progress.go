@@ -3,6 +3,7 @@ package drive
 import (
 	"fmt"
 	"sort"
+	"sync"
 	"time"
 
 	"k8s.io/apimachinery/pkg/types"
@@ -12,13 +13,16 @@ import (
 	"sei.io/seictl/pkg/plan"
 )
 
-// Progress tells of every transition of a task, as lines or, on a terminal, as a view that is redrawn.
+// Progress is safe for concurrent use. It tells of every transition of a task, as lines or, on a terminal, as a view that is redrawn.
 type Progress struct {
 	out   *ui.Printer
 	live  *ui.Live
 	now   func() time.Time
 	start time.Time
 	seen  map[types.NamespacedName]*seenPlan
+
+	mu   sync.Mutex
+	stop chan struct{}
 }
 
 // seenPlan is what was told of a node's plan.
@@ -35,11 +39,37 @@ type seenPlan struct {
 
 // NewProgress tells on out; with live, a view is redrawn below what was told.
 func NewProgress(out *ui.Printer, live *ui.Live, now func() time.Time) *Progress {
-	return &Progress{out: out, live: live, now: now, start: now(), seen: map[types.NamespacedName]*seenPlan{}}
+	p := &Progress{out: out, live: live, now: now, start: now(), seen: map[types.NamespacedName]*seenPlan{}, stop: make(chan struct{})}
+	if live != nil {
+		go p.tick()
+	}
+	return p
+}
+
+// tick lets the seconds of the view run while nothing happens.
+func (p *Progress) tick() {
+	ticker := time.NewTicker(time.Second)
+	defer ticker.Stop()
+	for {
+		select {
+		case <-p.stop:
+			return
+		case <-ticker.C:
+			p.mu.Lock()
+			p.redraw()
+			p.mu.Unlock()
+		}
+	}
 }
 
 // Say tells one line.
 func (p *Progress) Say(format string, args ...any) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.say(format, args...)
+}
+
+func (p *Progress) say(format string, args ...any) {
 	p.live.Clear()
 	p.out.Line("%s", p.out.Dim(fmt.Sprintf("%7.1fs", p.now().Sub(p.start).Seconds()))+"  "+fmt.Sprintf(format, args...))
 	p.redraw()
@@ -47,6 +77,8 @@ func (p *Progress) Say(format string, args ...any) {
 
 // Node tells what changed of a node since it was told of last.
 func (p *Progress) Node(key types.NamespacedName, node *v1alpha1.SeiNode, detail string) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
 	s := p.seen[key]
 	if s == nil {
 		s = &seenPlan{}
@@ -62,7 +94,7 @@ func (p *Progress) Node(key types.NamespacedName, node *v1alpha1.SeiNode, detail
 	}
 	if detail != s.detail {
 		if s.detail = detail; detail != "" {
-			p.Say("%s  %s", key, detail)
+			p.say("%s  %s", key, detail)
 		}
 	}
 	p.redraw()
@@ -79,13 +111,13 @@ func (p *Progress) ended(key types.NamespacedName, s *seenPlan, last *v1alpha1.P
 			if t.Duration != nil {
 				took = fmt.Sprintf(" (%s)", roundDuration(t.Duration.Duration))
 			}
-			p.Say("%s  %d/%d %s  %s%s", key, i+1, s.total, t.Type, p.styled(t.Status), took)
+			p.say("%s  %d/%d %s  %s%s", key, i+1, s.total, t.Type, p.styled(t.Status), took)
 		}
 		text := string(last.Outcome)
 		if last.Detail != "" {
 			text += ": " + last.Detail
 		}
-		p.Say("%s  %s %s", key, last.Kind, text)
+		p.say("%s  %s %s", key, last.Kind, text)
 	}
 	*s = seenPlan{node: s.node, detail: s.detail}
 }
@@ -94,7 +126,7 @@ func (p *Progress) tasks(key types.NamespacedName, s *seenPlan, current *v1alpha
 	if s.id != current.ID {
 		*s = seenPlan{id: current.ID, kind: current.Kind, total: len(current.Tasks),
 			status: make([]v1alpha1.TaskStatus, len(current.Tasks)), node: s.node, detail: s.detail}
-		p.Say("%s  %s", key, plan.Headline(current))
+		p.say("%s  %s", key, plan.Headline(current))
 	}
 	for i := range current.Tasks {
 		t := &current.Tasks[i]
@@ -127,7 +159,7 @@ func (p *Progress) task(key types.NamespacedName, s *seenPlan, i int, t *v1alpha
 	case t.StartedAt != nil && t.FinishedAt != nil:
 		text += fmt.Sprintf(" (%s)", roundDuration(t.FinishedAt.Sub(t.StartedAt.Time)))
 	}
-	p.Say("%s  %d/%d %s  %s", key, i+1, s.total, t.Type, text)
+	p.say("%s  %d/%d %s  %s", key, i+1, s.total, t.Type, text)
 }
 
 func (p *Progress) styled(s v1alpha1.TaskStatus) string {
@@ -178,7 +210,17 @@ func (p *Progress) keys() []types.NamespacedName {
 }
 
 // Close takes the view away.
-func (p *Progress) Close() { p.live.Clear() }
+func (p *Progress) Close() {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	select {
+	case <-p.stop:
+	default:
+		close(p.stop)
+	}
+	p.live.Clear()
+	p.live = nil
+}
 
 const barWidth = 12
 

@@ -16,7 +16,7 @@ import (
 // strictDecode decodes and returns what is wrong, one line a problem. Unknown fields under status are left alone: another
 // version of seictl may have written them.
 func strictDecode(raw []byte, into any) []string {
-	if problems := badQuantities(raw); len(problems) > 0 {
+	if problems := badValues(raw); len(problems) > 0 {
 		return problems
 	}
 	strict, err := kjson.UnmarshalStrict(raw, into)
@@ -194,14 +194,23 @@ func distance(a, b string) int {
 	return rows[len(a)][len(b)]
 }
 
-// badQuantities looks at quantities before they are decoded: their own decoder does not say which field it was.
-func badQuantities(raw []byte) []string {
+// badValues looks at the values of maps before they are decoded: the decoders do not say which key it was.
+func badValues(raw []byte) []string {
 	var tree map[string]any
 	if json.Unmarshal(raw, &tree) != nil {
 		return nil
 	}
 	var problems []string
 	for _, base := range []string{"spec", "spec.template.spec"} {
+		for _, m := range []string{"overrides", "podLabels"} {
+			path := base + "." + m
+			values := lookup(tree, strings.Split(path, "."))
+			for _, k := range sortedKeys(values) {
+				if _, ok := values[k].(string); !ok {
+					problems = append(problems, fmt.Sprintf("%s.%s: found %v, wanted a string (put it in quotes)", path, k, values[k]))
+				}
+			}
+		}
 		for _, list := range []string{"limits", "requests"} {
 			path := base + ".sidecar.resources." + list
 			values := lookup(tree, strings.Split(path, "."))

@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/spf13/cobra"
+	"k8s.io/apimachinery/pkg/api/equality"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
@@ -137,6 +138,8 @@ type application struct {
 	resolver *resolver
 	targets  []target
 	items    []preview.Item
+	// stale says of each target whether its edit makes the status one of an earlier spec.
+	stale []bool
 }
 
 func (a *application) run(ctx context.Context, yes bool) error {
@@ -146,14 +149,14 @@ func (a *application) run(ctx context.Context, yes bool) error {
 				client.ObjectKeyFromObject(a.targets[i].node), by)
 		}
 	}
-	edits, due := a.edits(), a.due()
+	edits, pass := a.edits(), a.anyPass()
 	notices := a.Notices()
 	if a.output.String() == output.Table {
 		preview.Text(notices, a.items)
 		notices.Line("")
 	}
-	if len(edits) == 0 && !due {
-		return a.finish(a.idle(true), nil)
+	if len(edits) == 0 && !pass {
+		return a.finish(a.idle(), nil)
 	}
 	// What the API server refuses shows before anybody is asked.
 	for _, t := range edits {
@@ -170,7 +173,7 @@ func (a *application) run(ctx context.Context, yes bool) error {
 	if err != nil {
 		return err
 	}
-	if due {
+	if pass {
 		if err := a.acquire(ctx, d); err != nil {
 			return err
 		}
@@ -185,11 +188,11 @@ func (a *application) run(ctx context.Context, yes bool) error {
 		d.Progress.Say("%s  spec edited", client.ObjectKeyFromObject(stored))
 		t.live, t.node = stored, stored
 	}
-	if !due {
-		return a.finish(a.idle(true), nil)
+	if !pass {
+		return a.finish(a.idle(), nil)
 	}
 	results, err := d.Run(ctx, a.goals(began))
-	return a.finish(append(results, a.idle(false)...), err)
+	return a.finish(append(results, a.idle()...), err)
 }
 
 func (a *application) edits() []*target {
@@ -202,32 +205,44 @@ func (a *application) edits() []*target {
 	return out
 }
 
-func (a *application) due() bool {
-	for i := range a.items {
-		if a.items[i].Due() {
-			return true
-		}
+// needsPass says whether the engine has to look at a node: something is due or blocked, or its status is of an earlier
+// spec. A node that runs what it should, and says so, is left alone.
+func (a *application) needsPass(i int) bool {
+	item, t := &a.items[i], &a.targets[i]
+	if item.Due() || item.Blocked() {
+		return true
 	}
-	return false
+	return a.stale[i] || t.live == nil || t.live.Status.ObservedGeneration < t.live.Generation
 }
 
-// goals are the nodes with something due.
+func (a *application) anyPass() bool {
+	a.stale = make([]bool, len(a.targets))
+	any := false
+	for i := range a.targets {
+		t := &a.targets[i]
+		a.stale[i] = t.live != nil && !equality.Semantic.DeepEqual(t.live.Spec, t.node.Spec)
+		any = a.needsPass(i) || any
+	}
+	return any
+}
+
+// goals are the nodes that the engine has to look at.
 func (a *application) goals(began time.Time) []drive.Goal {
 	var out []drive.Goal
 	for i := range a.targets {
-		if n := a.targets[i].node; a.items[i].Due() {
+		if n := a.targets[i].node; a.needsPass(i) {
 			out = append(out, drive.Goal{Key: client.ObjectKeyFromObject(n), Generation: n.Generation, Since: began})
 		}
 	}
 	return out
 }
 
-// idle are the results of nodes of which nothing runs, or of all.
-func (a *application) idle(all bool) []drive.Result {
+// idle are the results of the other nodes.
+func (a *application) idle() []drive.Result {
 	var out []drive.Result
 	for i := range a.targets {
 		item := &a.items[i]
-		if item.Due() && !all {
+		if a.needsPass(i) {
 			continue
 		}
 		r := drive.Result{Key: client.ObjectKeyFromObject(a.targets[i].node), Node: a.targets[i].node,

@@ -168,7 +168,11 @@ func (d *Document) result(p *ui.Printer) {
 		state = p.Warn(d.State)
 	}
 	text := d.Detail
-	if text == "" {
+	switch {
+	case text != "":
+	case d.State == string(drive.Working):
+		text = d.stateText()
+	default:
 		text = d.runs()
 	}
 	p.Wrap(p.Bold(d.Node.Namespace+"/"+d.Node.Name)+"  "+state+"  ", text)

@@ -19,7 +19,7 @@ func (r *resolver) observeObjects(ctx context.Context, t *target, s settings.Set
 	if err != nil {
 		return nil, err
 	}
-	connector, err := sidecars(c)
+	connector, err := sidecars(c, inCluster())
 	if err != nil {
 		return nil, err
 	}
@@ -35,8 +35,8 @@ func (r *resolver) observeObjects(ctx context.Context, t *target, s settings.Set
 }
 
 // sidecars opens connections to sidecars: by port-forward from outside the cluster.
-func sidecars(c *factory.Cluster) (*sidecar.Connector, error) {
-	connector, err := operator.NewConnector(c.Config, !inCluster())
+func sidecars(c *factory.Cluster, direct bool) (*sidecar.Connector, error) {
+	connector, err := operator.NewConnector(c.Config, !direct)
 	if err != nil {
 		return nil, fmt.Errorf("preparing connections to sidecars: %w", err)
 	}

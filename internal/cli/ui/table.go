@@ -1,6 +1,7 @@
 package ui
 
 import (
+	"math"
 	"strings"
 
 	"github.com/charmbracelet/lipgloss"
@@ -33,6 +34,10 @@ func (p *Printer) Table(indent string, header []string, rows [][]string) {
 		left += w + len(gap)
 	}
 	if len(header) > 0 {
+		// A table with a header is not wrapped: it is read column by column, and cut by whoever pipes it.
+		wide := *p
+		wide.Width = math.MaxInt
+		p = &wide
 		p.row(indent, left, widths, styled(header, p.Dim))
 	}
 	for _, row := range rows {
