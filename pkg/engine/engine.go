@@ -2,15 +2,18 @@ package engine
 
 import (
 	"context"
+	"crypto/x509"
 	"fmt"
 	"sync"
 	"time"
 
 	"github.com/google/uuid"
+	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/types"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"sei.io/seictl/api/v1alpha1"
+	"sei.io/seictl/pkg/certs"
 	"sei.io/seictl/pkg/drift"
 	"sei.io/seictl/pkg/plan"
 	"sei.io/seictl/pkg/settings"
@@ -59,6 +62,7 @@ type Options struct {
 type Engine struct {
 	opts     Options
 	verdicts verdictCache
+	wire     wire
 
 	mu sync.Mutex
 	// latest is what is known of a node beyond the cache.
@@ -69,13 +73,20 @@ type Engine struct {
 	retryNow map[types.NamespacedName]bool
 }
 
+// wire is what a pass does besides reading and writing the node: tests script it.
+type wire struct {
+	run    func(context.Context, *tasks.Env, tasks.Input) (tasks.Result, error)
+	health func(context.Context, *tasks.Env, *v1alpha1.SeiNode, *corev1.Pod) (int, error)
+	served func(context.Context, *tasks.Env, *v1alpha1.SeiNode, *corev1.Pod, *certs.Verdict) (*x509.Certificate, error)
+}
+
 // New returns an Engine.
 func New(o Options) *Engine {
 	if o.Now == nil {
 		o.Now = time.Now
 	}
 	return &Engine{
-		opts: o, latest: map[types.UID]known{}, driven: map[types.UID]string{},
+		opts: o, wire: wire{run: tasks.Run, health: tasks.Health, served: tasks.ServedLeaf}, latest: map[types.UID]known{}, driven: map[types.UID]string{},
 		retryNow: map[types.NamespacedName]bool{},
 	}
 }

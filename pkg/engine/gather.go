@@ -119,7 +119,7 @@ func (p *pass) askSidecar(ctx context.Context, s *drift.Snapshot) {
 	case p.node.Status.Phase != v1alpha1.PhaseRunning, p.inPodCycle():
 		return
 	}
-	code, err := tasks.Health(ctx, p.env(), p.node, s.Pod)
+	code, err := p.wire.health(ctx, p.env(), p.node, s.Pod)
 	switch {
 	case err != nil:
 		s.Sidecar, s.SidecarDetail = drift.SidecarUnreachable, err.Error()

@@ -88,7 +88,7 @@ const idleQueued plan.IdleReason = "Queued"
 // runTask runs task i once and says whether the next one can run.
 func (p *pass) runTask(ctx context.Context, active *v1alpha1.Plan, i int) bool {
 	task := &active.Tasks[i]
-	res, err := tasks.Run(ctx, p.env(), tasks.Input{Node: p.node, Plan: active, Task: task})
+	res, err := p.wire.run(ctx, p.env(), tasks.Input{Node: p.node, Plan: active, Task: task})
 	if ctx.Err() != nil {
 		return false
 	}

@@ -9,7 +9,6 @@ import (
 
 	"sei.io/seictl/pkg/certs"
 	"sei.io/seictl/pkg/sidecar"
-	"sei.io/seictl/pkg/tasks"
 )
 
 // refreshServed keeps the stamped fingerprint true: when the Secret holds another sound leaf than the one stamped, after a
@@ -21,7 +20,7 @@ func (p *pass) refreshServed(ctx context.Context) error {
 		v.FingerprintSHA256 == current.FingerprintSHA256 {
 		return nil
 	}
-	leaf, err := tasks.ServedLeaf(ctx, p.env(), p.node, p.snapshot.Pod, v)
+	leaf, err := p.wire.served(ctx, p.env(), p.node, p.snapshot.Pod, v)
 	var mismatch *sidecar.LeafMismatchError
 	switch {
 	case errors.As(err, &mismatch):
