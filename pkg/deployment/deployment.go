@@ -203,3 +203,13 @@ func MaxUnavailable(d *v1alpha1.SeiNodeDeployment) int {
 func (e *evaluation) ownerReference() metav1.OwnerReference {
 	return *metav1.NewControllerRef(e.Deployment, v1alpha1.GroupVersion.WithKind("SeiNodeDeployment"))
 }
+
+// Parent is the name of the deployment whose child would have this name; false when it is no child's name.
+func Parent(node string) (deployment string, ok bool) {
+	i := strings.LastIndexByte(node, '-')
+	if i <= 0 {
+		return "", false
+	}
+	_, ok = Ordinal(node[:i], node)
+	return node[:i], ok
+}

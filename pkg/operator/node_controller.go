@@ -3,6 +3,7 @@ package operator
 import (
 	"context"
 	"fmt"
+	"sync"
 	"time"
 
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
@@ -27,7 +28,21 @@ type NodeReconciler struct {
 	Waker *Waker
 	// OnUpdate is told of every pass; may be nil.
 	OnUpdate func(NodeUpdate)
+	// Forget drops what is remembered of nodes that are gone; may be nil.
+	Forget func(types.UID)
+	// AwaitCertManager adds the watches on cert-manager's kinds when the cluster knows them, which may be later.
+	AwaitCertManager bool
+	// Draining says that this process was asked to stop and still holds the Lease: then a pass under way may finish, within
+	// drainTime. Nil means never.
+	Draining func() bool
+
+	// uids are the nodes seen, by name: a node that is gone has none to ask for.
+	uids sync.Map
 }
+
+// drainTime is how long a pass under way may go on after the process was asked to stop. With the longest silence of a
+// holder, it is less than the duration of the Lease.
+const drainTime = 4 * time.Second
 
 // NodeUpdate tells of one pass over one node.
 type NodeUpdate struct {
@@ -47,11 +62,15 @@ func (r *NodeReconciler) Reconcile(ctx context.Context, req ctrl.Request) (ctrl.
 	var node v1alpha1.SeiNode
 	if err := r.Client.Get(ctx, req.NamespacedName, &node); err != nil {
 		if apierrors.IsNotFound(err) {
+			r.see(req.NamespacedName, "")
 			r.tell(NodeUpdate{Key: req.NamespacedName})
 			return ctrl.Result{}, nil
 		}
 		return ctrl.Result{}, fmt.Errorf("reading SeiNode %s: %w", req.NamespacedName, err)
 	}
+	r.see(req.NamespacedName, node.UID)
+	ctx, cancel := r.passContext(ctx)
+	defer cancel()
 	out, err := r.Engine.Pass(ctx, &node)
 	switch {
 	case ctx.Err() != nil:
@@ -69,6 +88,42 @@ func (r *NodeReconciler) Reconcile(ctx context.Context, req ctrl.Request) (ctrl.
 		return ctrl.Result{RequeueAfter: time.Nanosecond}, nil
 	}
 	return ctrl.Result{RequeueAfter: out.RequeueAfter}, nil
+}
+
+// see notes the UID of a node, empty when it is gone, and forgets the node of that name before it.
+func (r *NodeReconciler) see(key types.NamespacedName, uid types.UID) {
+	if r.Forget == nil {
+		return
+	}
+	var old any
+	if uid == "" {
+		old, _ = r.uids.LoadAndDelete(key)
+	} else {
+		old, _ = r.uids.Swap(key, uid)
+	}
+	if was, ok := old.(types.UID); ok && was != uid {
+		r.Forget(was)
+	}
+}
+
+// passContext ends with ctx or, where that ends because the process shall stop, a little later: a task under way finishes.
+// When the Lease is lost it ends at once.
+func (r *NodeReconciler) passContext(ctx context.Context) (context.Context, context.CancelFunc) {
+	if r.Draining == nil {
+		return ctx, func() {}
+	}
+	pass, cancel := context.WithCancel(context.WithoutCancel(ctx))
+	stop := context.AfterFunc(ctx, func() {
+		if !r.Draining() {
+			cancel()
+			return
+		}
+		time.AfterFunc(drainTime, cancel)
+	})
+	return pass, func() {
+		stop()
+		cancel()
+	}
 }
 
 func (r *NodeReconciler) tell(u NodeUpdate) {

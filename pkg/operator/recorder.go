@@ -1,6 +1,8 @@
 package operator
 
 import (
+	"strings"
+
 	"k8s.io/client-go/tools/events"
 
 	"sei.io/seictl/api/v1alpha1"
@@ -14,8 +16,13 @@ type recorder struct{ events.EventRecorder }
 
 // Event implements engine.Recorder.
 func (r recorder) Event(node *v1alpha1.SeiNode, eventType, reason, message string) {
-	if len(message) > maxEventNote {
-		message = message[:maxEventNote-3] + "..."
+	r.Eventf(node, nil, eventType, reason, "Reconcile", "%s", note(message))
+}
+
+// note is a message that the API server accepts.
+func note(message string) string {
+	if len(message) <= maxEventNote {
+		return message
 	}
-	r.Eventf(node, nil, eventType, reason, "Reconcile", "%s", message)
+	return strings.ToValidUTF8(message[:maxEventNote-3], "") + "..."
 }

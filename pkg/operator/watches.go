@@ -42,6 +42,13 @@ func SetupNodes(ctx context.Context, mgr ctrl.Manager, r *NodeReconciler, o cont
 	if r.Waker != nil {
 		b = b.WatchesRawSource(r.Waker.source())
 	}
+	if r.AwaitCertManager {
+		c, err := b.Build(r)
+		if err != nil {
+			return fmt.Errorf("adding the SeiNode reconciler: %w", err)
+		}
+		return mgr.Add(&certManagerWatches{mgr: mgr, controller: c, log: mgr.GetLogger()})
+	}
 	if HasCertManager(mgr.GetRESTMapper()) {
 		b = b.Owns(&cmv1.Certificate{}).
 			Watches(&cmv1.CertificateRequest{}, handler.EnqueueRequestsFromMapFunc(byCertificateName))

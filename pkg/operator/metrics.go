@@ -1,0 +1,156 @@
+package operator
+
+import (
+	"context"
+	"strings"
+	"time"
+
+	"github.com/go-logr/logr"
+	"github.com/prometheus/client_golang/prometheus"
+	"k8s.io/apimachinery/pkg/api/meta"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"sei.io/seictl/api/v1alpha1"
+	"sei.io/seictl/pkg/plan"
+)
+
+// Metrics tells Prometheus of nodes, plans and tasks. What is a state is read from the cache at each scrape, so that it can
+// neither drift nor outlive its node; what is a duration is observed once, when a plan ends.
+type Metrics struct {
+	// Reader is a cache of every SeiNode.
+	Reader client.Reader
+	// SecretLeaf is the fingerprint of the certificate in the Secret of the TLS that a node runs, where known.
+	SecretLeaf func(*v1alpha1.SeiNode) (fingerprint string, ok bool)
+	// Active says whether this process leads: two replicas must not both tell of a node. Nil means always.
+	Active func() bool
+	// Log of what goes wrong in a scrape.
+	Log logr.Logger
+
+	plans, tasks *prometheus.HistogramVec
+}
+
+// scrapeTimeout bounds one read of the cache.
+const scrapeTimeout = 5 * time.Second
+
+var (
+	nodeLabels = []string{"namespace", "name"}
+
+	descSecretReady = prometheus.NewDesc("seinode_sidecar_tls_secret_ready",
+		"1 if the condition SidecarTLSSecretReady is True, 0 if it is False or Unknown; no series while TLS is off.", nodeLabels, nil)
+	descNotAfter = prometheus.NewDesc("seinode_sidecar_tls_cert_not_after_timestamp_seconds",
+		"When the certificate that the proxy was seen to serve expires, in seconds since the epoch.", nodeLabels, nil)
+	descServedCurrent = prometheus.NewDesc("seinode_sidecar_tls_served_cert_current",
+		"1 if the proxy was seen to serve the certificate in the Secret, 0 while it serves another one.", nodeLabels, nil)
+	descPlanActive = prometheus.NewDesc("seinode_plan_active",
+		"1 while a plan of the node is active, else 0.", nodeLabels, nil)
+	descQueued = prometheus.NewDesc("seinode_update_queued",
+		"1 while an update of the node waits for a slot of its chain's budget, else 0.", append([]string{"chain"}, nodeLabels...), nil)
+)
+
+// Register adds the metrics to a registry.
+func (m *Metrics) Register(r prometheus.Registerer) error {
+	m.plans = prometheus.NewHistogramVec(prometheus.HistogramOpts{
+		Name:    "seinode_plan_duration_seconds",
+		Help:    "How long plans took from being built to their end, by type and outcome.",
+		Buckets: []float64{1, 2.5, 5, 10, 20, 30, 60, 120, 300, 600, 1200, 1800, 3600, 7200},
+	}, []string{"type", "outcome"})
+	m.tasks = prometheus.NewHistogramVec(prometheus.HistogramOpts{
+		Name:    "seinode_task_duration_seconds",
+		Help:    "How long tasks took from their start to their end, by task and outcome.",
+		Buckets: []float64{0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120, 300, 600, 1800},
+	}, []string{"task", "outcome"})
+	for _, c := range []prometheus.Collector{m.plans, m.tasks, m} {
+		if err := r.Register(c); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// Describe implements prometheus.Collector.
+func (m *Metrics) Describe(ch chan<- *prometheus.Desc) {
+	for _, d := range []*prometheus.Desc{descSecretReady, descNotAfter, descServedCurrent, descPlanActive, descQueued} {
+		ch <- d
+	}
+}
+
+// Collect implements prometheus.Collector.
+func (m *Metrics) Collect(ch chan<- prometheus.Metric) {
+	if m.Active != nil && !m.Active() {
+		return
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), scrapeTimeout)
+	defer cancel()
+	var nodes v1alpha1.SeiNodeList
+	if err := m.Reader.List(ctx, &nodes, client.UnsafeDisableDeepCopy); err != nil {
+		m.Log.Error(err, "listing SeiNodes for a scrape")
+		return
+	}
+	for i := range nodes.Items {
+		m.collect(&nodes.Items[i], ch)
+	}
+}
+
+func (m *Metrics) collect(n *v1alpha1.SeiNode, ch chan<- prometheus.Metric) {
+	gauge := func(d *prometheus.Desc, v float64, labels ...string) {
+		ch <- prometheus.MustNewConstMetric(d, prometheus.GaugeValue, v, append(labels, n.Namespace, n.Name)...)
+	}
+	secret := meta.FindStatusCondition(n.Status.Conditions, v1alpha1.ConditionSidecarTLSSecretReady)
+	if secret != nil {
+		gauge(descSecretReady, bit(secret.Status == metav1.ConditionTrue))
+	}
+	if tls := n.Status.CurrentSidecarTLS; tls != nil {
+		if tls.NotAfter != nil {
+			gauge(descNotAfter, float64(tls.NotAfter.Unix()))
+		}
+		if want, ok := m.leaf(n, secret); ok && tls.FingerprintSHA256 != "" {
+			gauge(descServedCurrent, bit(tls.FingerprintSHA256 == want))
+		}
+	}
+	gauge(descPlanActive, bit(n.Status.Plan.Active()))
+	update := meta.FindStatusCondition(n.Status.Conditions, v1alpha1.ConditionNodeUpdateInProgress)
+	gauge(descQueued, bit(update != nil && update.Status == metav1.ConditionTrue && update.Reason == v1alpha1.ReasonUpdateQueued),
+		n.Spec.ChainID)
+}
+
+// leaf is the certificate in the Secret; false when there is none to compare with.
+func (m *Metrics) leaf(n *v1alpha1.SeiNode, secret *metav1.Condition) (string, bool) {
+	if m.SecretLeaf == nil || secret == nil {
+		return "", false
+	}
+	switch secret.Reason {
+	case v1alpha1.ReasonTLSSecretNotFound, v1alpha1.ReasonTLSSecretMalformed, v1alpha1.ReasonTLSSecretUnavailable:
+		return "", false
+	}
+	return m.SecretLeaf(n)
+}
+
+// PlanEnded observes a plan that ended, and its tasks.
+func (m *Metrics) PlanEnded(node *v1alpha1.SeiNode, p *v1alpha1.Plan, outcome v1alpha1.PlanPhase) {
+	var finished time.Time
+	switch last := node.Status.LastPlan; {
+	case last != nil && last.ID == p.ID:
+		finished = last.FinishedAt.Time
+	case p.FinishedAt != nil:
+		finished = p.FinishedAt.Time
+	default:
+		return
+	}
+	m.plans.WithLabelValues(plan.Classify(p.Kind, p.Causes), strings.ToLower(string(outcome))).
+		Observe(finished.Sub(p.StartedAt.Time).Seconds())
+	for i := range p.Tasks {
+		t := &p.Tasks[i]
+		if t.StartedAt != nil && t.FinishedAt != nil {
+			m.tasks.WithLabelValues(string(t.Type), strings.ToLower(string(t.Status))).
+				Observe(t.FinishedAt.Sub(t.StartedAt.Time).Seconds())
+		}
+	}
+}
+
+func bit(b bool) float64 {
+	if b {
+		return 1
+	}
+	return 0
+}
