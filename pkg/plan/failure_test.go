@@ -219,6 +219,24 @@ func TestAttempts(t *testing.T) {
 	})
 }
 
+// A repair that does not help, because somebody else owns a field, say, must not be repeated as fast as it completes.
+func TestRepairIsNotRepeatedAtOnce(t *testing.T) {
+	n := runningNode(nil)
+	in := drifted(input(n, live("r1", "r1")), v1alpha1.TaskApplyService)
+	d := Resolve(in, Options{})
+	require.Equal(t, v1alpha1.NodeRepair, d.Plan.Kind)
+
+	n.Status.LastPlan = Summarize(complete(d.Plan, ""), v1alpha1.PlanComplete, "", t0)
+	d = Resolve(in, Options{})
+	require.Nil(t, d.Plan)
+	require.Equal(t, IdleBackoff, d.Idle)
+	require.Equal(t, t0.Add(time.Minute), *d.RetryAt)
+	require.NotNil(t, Resolve(in, Options{IgnoreBackoff: true}).Plan)
+
+	in.Now = t0.Add(time.Minute)
+	require.NotNil(t, Resolve(in, Options{}).Plan)
+}
+
 // A node that failed to initialise because of its overrides, say, is tried again when its spec changes, though the target
 // of plans, image and TLS, does not.
 func TestNodeInitFollowsTheSpec(t *testing.T) {

@@ -229,7 +229,21 @@ func (in *Input) nextRepair(failed *v1alpha1.Plan, opt Options) Decision {
 		}
 		return d
 	}
+	if at := in.repairAgainAt(); in.Now.Before(at) && !opt.IgnoreBackoff {
+		return Decision{Idle: IdleBackoff, RetryAt: &at, Detail: "objects differ again right after they were repaired; " +
+			"the next repair starts at " + at.UTC().Format(time.RFC3339)}
+	}
 	return in.attempt(failed, opt, func() *v1alpha1.Plan { return BuildNodeRepairPlan(*in) })
+}
+
+// repairAgainAt is when objects may be repaired again after a repair: at once they still look as before to a cache that
+// lags, or somebody else changes them as fast as we do. Zero when no repair ended last.
+func (in *Input) repairAgainAt() time.Time {
+	last := in.Node.Status.LastPlan
+	if last == nil || last.Kind != v1alpha1.NodeRepair || last.Outcome != v1alpha1.PlanComplete {
+		return time.Time{}
+	}
+	return last.FinishedAt.Add(in.Settings.Backoff.Initial.Duration)
 }
 
 // attempt builds a plan unless the one that failed before it, of the same kind and target, says to wait.
