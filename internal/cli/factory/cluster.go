@@ -18,6 +18,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"sei.io/seictl/api/v1alpha1"
+	"sei.io/seictl/internal/version"
 	"sei.io/seictl/pkg/settings"
 )
 
@@ -57,7 +58,8 @@ func connect(f *Factory) (*Cluster, error) {
 	if err != nil {
 		return nil, &NoClusterError{Reason: fmt.Sprintf("the kubeconfig cannot be used: %v", err)}
 	}
-	cfg.UserAgent = rest.DefaultKubernetesUserAgent()
+	info := version.Get()
+	cfg.UserAgent = fmt.Sprintf("seictl/%s (%s)", info.Version, info.Platform)
 	// Warnings of the API server belong on standard error.
 	cfg.WarningHandler = rest.NewWarningWriter(f.ErrOut, rest.WarningWriterOptions{Deduplicate: true})
 	cfg.QPS, cfg.Burst = 50, 100

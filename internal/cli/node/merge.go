@@ -133,14 +133,19 @@ func has(m map[string]any, path []string) bool {
 	return false
 }
 
+// drop removes a field, and what it leaves empty, as the API server does.
 func drop(m map[string]any, path []string) {
-	for _, name := range path[:len(path)-1] {
-		var ok bool
-		if m, ok = m[name].(map[string]any); !ok {
-			return
-		}
+	if len(path) == 1 {
+		delete(m, path[0])
+		return
 	}
-	delete(m, path[len(path)-1])
+	inner, ok := m[path[0]].(map[string]any)
+	if !ok {
+		return
+	}
+	if drop(inner, path[1:]); len(inner) == 0 {
+		delete(m, path[0])
+	}
 }
 
 func overlay(base, over map[string]any) {
