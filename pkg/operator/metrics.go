@@ -46,7 +46,19 @@ var (
 		"1 while a plan of the node is active, else 0.", nodeLabels, nil)
 	descQueued = prometheus.NewDesc("seinode_update_queued",
 		"1 while an update of the node waits for a slot of its chain's budget, else 0.", append([]string{"chain"}, nodeLabels...), nil)
+	descPlanStarted = prometheus.NewDesc("seinode_plan_started_timestamp_seconds",
+		"When the active plan of the node was built, in seconds since the epoch; no series without one.", append([]string{"type"}, nodeLabels...), nil)
+	descUpdateFailed = prometheus.NewDesc("seinode_update_failed",
+		"1 while the condition NodeUpdateInProgress is False with this reason, UpdateFailed or RolledBack; else no series.",
+		append([]string{"reason"}, nodeLabels...), nil)
+	descPaused = prometheus.NewDesc("seinode_paused",
+		"1 while spec.paused of the node is true, else 0.", nodeLabels, nil)
 )
+
+// descriptions are the metrics that are read from the cache.
+var descriptions = []*prometheus.Desc{
+	descSecretReady, descNotAfter, descServedCurrent, descPlanActive, descQueued, descPlanStarted, descUpdateFailed, descPaused,
+}
 
 // Register adds the metrics to a registry.
 func (m *Metrics) Register(r prometheus.Registerer) error {
@@ -70,7 +82,7 @@ func (m *Metrics) Register(r prometheus.Registerer) error {
 
 // Describe implements prometheus.Collector.
 func (m *Metrics) Describe(ch chan<- *prometheus.Desc) {
-	for _, d := range []*prometheus.Desc{descSecretReady, descNotAfter, descServedCurrent, descPlanActive, descQueued} {
+	for _, d := range descriptions {
 		ch <- d
 	}
 }
@@ -108,10 +120,26 @@ func (m *Metrics) collect(n *v1alpha1.SeiNode, ch chan<- prometheus.Metric) {
 			gauge(descServedCurrent, bit(tls.FingerprintSHA256 == want))
 		}
 	}
-	gauge(descPlanActive, bit(n.Status.Plan.Active()))
+	m.collectPlan(n, gauge)
+}
+
+// collectPlan tells of plans and updates of a node.
+func (m *Metrics) collectPlan(n *v1alpha1.SeiNode, gauge func(*prometheus.Desc, float64, ...string)) {
+	p := n.Status.Plan
+	gauge(descPlanActive, bit(p.Active()))
+	if p.Active() {
+		gauge(descPlanStarted, float64(p.StartedAt.UnixMilli())/1000, plan.Classify(p.Kind, p.Causes))
+	}
+	gauge(descPaused, bit(n.Spec.Paused))
 	update := meta.FindStatusCondition(n.Status.Conditions, v1alpha1.ConditionNodeUpdateInProgress)
-	gauge(descQueued, bit(update != nil && update.Status == metav1.ConditionTrue && update.Reason == v1alpha1.ReasonUpdateQueued),
-		n.Spec.ChainID)
+	if update == nil {
+		update = &metav1.Condition{}
+	}
+	gauge(descQueued, bit(update.Status == metav1.ConditionTrue && update.Reason == v1alpha1.ReasonUpdateQueued), n.Spec.ChainID)
+	if update.Status == metav1.ConditionFalse &&
+		(update.Reason == v1alpha1.ReasonUpdateFailed || update.Reason == v1alpha1.ReasonRolledBack) {
+		gauge(descUpdateFailed, 1, update.Reason)
+	}
 }
 
 // leaf is the certificate in the Secret; false when there is none to compare with.
