@@ -15,7 +15,7 @@ import (
 	"sigs.k8s.io/kustomize/kyaml/filesys"
 )
 
-//go:embed crd base node
+//go:embed crd base node rbac operator
 var files embed.FS
 
 // Base returns what every driver of the engine needs, once per cluster, in an order that can be applied: the namespace,
@@ -51,6 +51,26 @@ func NodeNamespace(namespace string) ([]*unstructured.Unstructured, error) {
 		return nil, fmt.Errorf("namespace %q: %s", namespace, strings.Join(errs, "; "))
 	}
 	return render("overlay", map[string]string{"overlay/kustomization.yaml": fmt.Sprintf(nodeOverlay, namespace)})
+}
+
+// operatorOverlay names the operator's image.
+const operatorOverlay = `apiVersion: kustomize.config.k8s.io/v1beta1
+kind: Kustomization
+resources:
+  - ../operator
+patches:
+  - target: {kind: Deployment, name: seictl-operator}
+    patch: |-
+      - {op: replace, path: /spec/template/spec/containers/0/image, value: %q}
+`
+
+// Operator returns what runs the engine in the cluster, on top of Base: its account, its rights and its Deployment with the
+// image given.
+func Operator(image string) ([]*unstructured.Unstructured, error) {
+	if image == "" || strings.ContainsFunc(image, func(r rune) bool { return r <= ' ' || r == '"' || r == '\\' }) {
+		return nil, fmt.Errorf("image %q: must name a container image", image)
+	}
+	return render("overlay", map[string]string{"overlay/kustomization.yaml": fmt.Sprintf(operatorOverlay, image)})
 }
 
 // KeepExisting says whether an installer must leave an object that exists as it is: the settings belong to the platform

@@ -6,6 +6,7 @@ import (
 	"testing"
 
 	"github.com/stretchr/testify/require"
+	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
 	rbacv1 "k8s.io/api/rbac/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
@@ -96,12 +97,49 @@ func TestNodeNamespaceRefusesWhatIsNoName(t *testing.T) {
 	}
 }
 
+func TestOperator(t *testing.T) {
+	t.Parallel()
+	objects, err := Operator("registry.example/seictl:v1.2.3")
+	require.NoError(t, err)
+	require.Equal(t, []string{
+		"ServiceAccount seictl-operator",
+		"ClusterRole seictl-operator",
+		"ClusterRoleBinding seictl-operator",
+		"Role seictl-operator",
+		"RoleBinding seictl-operator",
+		"ClusterRole seictl-metrics-reader",
+		"Deployment seictl-operator",
+		"Service seictl-operator-metrics",
+		"PodDisruptionBudget seictl-operator",
+		"NetworkPolicy seictl-operator",
+	}, ids(objects))
+	var d appsv1.Deployment
+	require.NoError(t, runtime.DefaultUnstructuredConverter.FromUnstructured(objects[6].Object, &d))
+	c := d.Spec.Template.Spec.Containers[0]
+	require.Equal(t, "registry.example/seictl:v1.2.3", c.Image)
+	require.Equal(t, []string{"operator", "run"}, c.Args)
+	for _, o := range objects {
+		require.Equal(t, "seictl", o.GetLabels()["app.kubernetes.io/part-of"], o.GetName())
+		require.False(t, KeepExisting(o), o.GetName())
+	}
+}
+
+func TestOperatorRefusesWhatIsNoImage(t *testing.T) {
+	t.Parallel()
+	for _, image := range []string{"", "a b", "a\nb", `a"b`} {
+		_, err := Operator(image)
+		require.ErrorContains(t, err, "image", image)
+	}
+}
+
 // Nobody but the engine's own ServiceAccount may ever call a sidecar, and no role may do everything.
 func TestRolesGrantNoWildcards(t *testing.T) {
 	t.Parallel()
 	objects, err := Base()
 	require.NoError(t, err)
-	for _, o := range objects {
+	operator, err := Operator("x")
+	require.NoError(t, err)
+	for _, o := range append(objects, operator...) {
 		if o.GetKind() != "Role" && o.GetKind() != "ClusterRole" {
 			continue
 		}

@@ -22,6 +22,7 @@ import (
 	"sei.io/seictl/internal/cli/factory"
 	"sei.io/seictl/internal/cli/install"
 	"sei.io/seictl/internal/cli/node"
+	"sei.io/seictl/internal/cli/operator"
 	"sei.io/seictl/internal/cli/ui"
 	"sei.io/seictl/internal/cli/version"
 )
@@ -81,6 +82,7 @@ func NewCmdRoot(f *factory.Factory) *cobra.Command {
 	cmd.AddCommand(
 		node.NewCmdNode(f),
 		install.NewCmdInstall(f),
+		operator.NewCmdOperator(f),
 		version.NewCmdVersion(f, nil),
 	)
 	return cmd
