@@ -68,9 +68,11 @@ func Drive(ctx context.Context, o DriveOptions) error {
 	}
 	platform := func() settings.Settings { return o.Settings }
 	wake := newWaker()
+	recorder := &eventWriter{client: mgr.GetClient()}
+	defer recorder.flush()
 	e := engine.New(engine.Options{
 		Client: mgr.GetClient(), Live: mgr.GetAPIReader(), Sidecar: connector, Settings: platform,
-		Recorder: recorder{mgr.GetEventRecorder("seictl")},
+		Recorder: recorder,
 		Budget: &engine.ChainBudget{
 			Reader: mgr.GetClient(), Settings: platform, Wake: wake.Wake,
 			Driven: func(key types.NamespacedName) bool { return only[key] },
