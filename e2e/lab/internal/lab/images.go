@@ -38,6 +38,21 @@ var images = []image{
 	{name: "lab.invalid/sei-sidecar:v1", binary: "sidecar", path: "/sei-sidecar", env: []string{"SIDECAR_VERSION=v1"}},
 	{name: "lab.invalid/sei-sidecar:v2", binary: "sidecar", path: "/sei-sidecar", env: []string{"SIDECAR_VERSION=v2"}},
 	{name: "lab.invalid/kube-rbac-proxy:v0.21.0", binary: "rbac-proxy", path: "/kube-rbac-proxy"},
+	{name: seictlImage, binary: seictlBinary, path: "/seictl"},
+}
+
+// seictlImage runs the operator. Its binary is not of the lab's build, but the one under test.
+const (
+	seictlImage  = "lab.invalid/seictl:dev"
+	seictlBinary = "seictl"
+)
+
+// source is the file that becomes an image's binary.
+func (e *Env) source(img image) string {
+	if img.binary == seictlBinary {
+		return e.Bin
+	}
+	return e.bin(img.binary)
 }
 
 // shellBinary is Debian's package bash-static.
@@ -140,8 +155,8 @@ func (e *Env) loadImages() (int, error) {
 	}
 	count := 0
 	for _, img := range images {
-		source := e.bin(img.binary)
-		if exeStamp(source) == "" { // its stand-in is not written yet
+		source := e.source(img)
+		if exeStamp(source) == "" { // it is not built yet
 			e.say("warning: no binary %s: image %s only waits", img.binary, img.name)
 			source = e.bin("pause")
 		}
