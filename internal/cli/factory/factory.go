@@ -65,7 +65,7 @@ func (f *Factory) Cluster() (*Cluster, error) {
 func (f *Factory) Namespace() (namespace string, explicit bool, err error) {
 	namespace, explicit, err = f.Flags.ToRawKubeConfigLoader().Namespace()
 	if err != nil {
-		return "", false, fmt.Errorf("reading the kubeconfig: %w", err)
+		return "", false, fmt.Errorf("reading the kubeconfig: %w; next: kubectl config get-contexts", err)
 	}
 	return namespace, explicit, nil
 }

@@ -46,7 +46,11 @@ type resolver struct {
 func (r *resolver) resolve(ctx context.Context) ([]target, error) {
 	var err error
 	if r.namespace, r.explicit, err = r.f.Namespace(); err != nil {
-		return nil, err
+		if !r.offline {
+			return nil, err
+		}
+		// A file needs no cluster, so no kubeconfig either.
+		r.gone, r.namespace = &factory.NoClusterError{Reason: err.Error()}, "default"
 	}
 	var targets []target
 	if len(r.selection.Files) > 0 {

@@ -1,0 +1,102 @@
+package drive
+
+import (
+	"bytes"
+	"context"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/controller-runtime/pkg/client/fake"
+
+	"sei.io/seictl/api/v1alpha1"
+	"sei.io/seictl/internal/cli/exit"
+	"sei.io/seictl/internal/cli/factory"
+	"sei.io/seictl/internal/cli/ui"
+	"sei.io/seictl/pkg/settings"
+)
+
+// watching is a driver that does not hold the Lease, over a fake cluster.
+func watching(t *testing.T, node *v1alpha1.SeiNode) (*Driver, client.Client, *bytes.Buffer) {
+	t.Helper()
+	c := fake.NewClientBuilder().WithScheme(factory.Scheme()).WithStatusSubresource(node).WithObjects(node).Build()
+	out := &bytes.Buffer{}
+	return &Driver{
+		Cluster: &factory.Cluster{Client: c, Host: "fake"}, Settings: settings.Default(), Now: time.Now,
+		Progress: NewProgress(ui.NewPrinter(out, false, 80), nil, time.Now),
+	}, c, out
+}
+
+func TestRunWatchesUntilSettled(t *testing.T) {
+	n := running()
+	n.Spec.Image = "v2"
+	n.Status.Plan = &v1alpha1.Plan{ID: "p", Kind: v1alpha1.NodeUpdate, Phase: v1alpha1.PlanActive,
+		Tasks: []v1alpha1.Task{{Type: v1alpha1.TaskApplyStatefulSet, Status: v1alpha1.TaskRunning}}}
+	d, c, out := watching(t, n)
+	goal := Goal{Key: client.ObjectKeyFromObject(n), Generation: 2}
+	type outcome struct {
+		results []Result
+		err     error
+	}
+	done := make(chan outcome)
+	go func() {
+		results, err := d.Run(t.Context(), []Goal{goal})
+		done <- outcome{results, err}
+	}()
+	var fresh v1alpha1.SeiNode
+	require.NoError(t, c.Get(t.Context(), goal.Key, &fresh))
+	ended := metav1.NewMicroTime(time.Now())
+	fresh.Status.LastPlan = &v1alpha1.PlanSummary{ID: "p", Kind: v1alpha1.NodeUpdate, Outcome: v1alpha1.PlanComplete,
+		StartedAt: ended, FinishedAt: ended, Tasks: []v1alpha1.TaskSummary{{Type: v1alpha1.TaskApplyStatefulSet, Status: v1alpha1.TaskComplete}}}
+	fresh.Status.Plan, fresh.Status.CurrentImage = nil, "v2"
+	require.NoError(t, c.Status().Update(t.Context(), &fresh))
+	got := <-done
+	require.NoError(t, got.err)
+	require.Equal(t, Done, got.results[0].State)
+	require.NotContains(t, out.String(), "\x1b")
+}
+
+func TestRunEndsWithTheCauseOfItsContext(t *testing.T) {
+	n := running()
+	n.Spec.Image = "v2"
+	d, _, _ := watching(t, n)
+	ctx, cancel := context.WithCancelCause(t.Context())
+	cancel(exit.ErrInterrupted)
+	results, err := d.Run(ctx, []Goal{{Key: client.ObjectKeyFromObject(n), Generation: 2}})
+	require.ErrorIs(t, err, exit.ErrInterrupted)
+	require.Equal(t, Working, results[0].State)
+}
+
+func TestProgressTellsTransitions(t *testing.T) {
+	out := &bytes.Buffer{}
+	clock := time.Date(2026, 3, 1, 12, 0, 0, 0, time.UTC)
+	p := NewProgress(ui.NewPrinter(out, false, 80), nil, func() time.Time { return clock })
+	n := running()
+	key := client.ObjectKeyFromObject(n)
+	start, end := metav1.NewMicroTime(clock), metav1.NewMicroTime(clock.Add(1500*time.Millisecond))
+	n.Status.Plan = &v1alpha1.Plan{ID: "p", Kind: v1alpha1.NodeUpdate, Causes: []v1alpha1.PlanCause{v1alpha1.ImageDrift},
+		Phase: v1alpha1.PlanActive, Tasks: []v1alpha1.Task{
+			{Type: v1alpha1.TaskApplyStatefulSet, Status: v1alpha1.TaskComplete, StartedAt: &start, FinishedAt: &end},
+			{Type: v1alpha1.TaskReplacePod, Status: v1alpha1.TaskRunning, Message: "pod is being replaced"},
+			{Type: v1alpha1.TaskMarkReady, Status: v1alpha1.TaskPending}}}
+	p.Node(key, n, "")
+	p.Node(key, n, "") // nothing new
+	clock = clock.Add(3 * time.Second)
+	n = n.DeepCopy()
+	n.Status.Plan = nil
+	n.Status.LastPlan = &v1alpha1.PlanSummary{ID: "p", Kind: v1alpha1.NodeUpdate, Outcome: v1alpha1.PlanComplete, Tasks: []v1alpha1.TaskSummary{
+		{Type: v1alpha1.TaskApplyStatefulSet, Status: v1alpha1.TaskComplete},
+		{Type: v1alpha1.TaskReplacePod, Status: v1alpha1.TaskComplete, Duration: &metav1.Duration{Duration: 2 * time.Second}},
+		{Type: v1alpha1.TaskMarkReady, Status: v1alpha1.TaskComplete, Duration: &metav1.Duration{Duration: time.Second}}}}
+	p.Node(key, n, "")
+	p.Close()
+	require.Equal(t, `    0.0s  fleet/ax-0  NodeUpdate (ImageDrift): 3 tasks, one pod cycle
+    0.0s  fleet/ax-0  1/3 apply-statefulset  Complete (1.5s)
+    0.0s  fleet/ax-0  2/3 replace-pod  Running: pod is being replaced
+    3.0s  fleet/ax-0  2/3 replace-pod  Complete (2s)
+    3.0s  fleet/ax-0  3/3 mark-ready  Complete (1s)
+    3.0s  fleet/ax-0  NodeUpdate Complete
+`, out.String())
+}
