@@ -17,6 +17,12 @@ import (
 func (p *pass) conclude() {
 	st, node := &p.node.Status, p.node
 	st.ObservedGeneration = node.Generation
+	if len(p.ended) > 0 && p.snapshot.ForeignController == "" {
+		// What was stamped in this pass is no drift any more.
+		p.report = drift.Evaluate(drift.Input{
+			Node: node, Snapshot: p.snapshot, Settings: &p.settings, Held: plan.Held(node, p.snapshot),
+		})
+	}
 	switch {
 	case node.DeletionTimestamp != nil:
 		st.Phase = v1alpha1.PhaseTerminating
@@ -95,6 +101,8 @@ func (p *pass) setSidecarReady() {
 		p.set(t, metav1.ConditionUnknown, v1alpha1.ReasonUnreachable, "there is no pod")
 	case p.snapshot.Sidecar == drift.SidecarParked:
 		p.set(t, metav1.ConditionFalse, v1alpha1.ReasonNotReady, "the sidecar answers 503: it waits for mark-ready")
+	case p.snapshot.Pod.DeletionTimestamp != nil:
+		p.set(t, metav1.ConditionUnknown, v1alpha1.ReasonUnreachable, "pod "+p.snapshot.Pod.Name+" is Terminating")
 	case p.snapshot.Sidecar == drift.SidecarUnreachable:
 		p.set(t, metav1.ConditionUnknown, v1alpha1.ReasonUnreachable, "the sidecar does not answer: "+p.snapshot.SidecarDetail)
 	}
@@ -145,7 +153,22 @@ func (p *pass) setUpdateEnded(had *metav1.Condition) {
 			p.set(t, metav1.ConditionFalse, v1alpha1.ReasonSuperseded, "the spec changed and nothing is left to update")
 		}
 	}
-	if len(p.ended) == 0 && had != nil && had.Reason == v1alpha1.ReasonUpdateBlocked && !p.report.NodeUpdateDue() {
+	p.setNothingInProgress(had)
+}
+
+// setNothingInProgress takes back what does not hold any more, when no plan that ended in this pass says better.
+func (p *pass) setNothingInProgress(had *metav1.Condition) {
+	const t = v1alpha1.ConditionNodeUpdateInProgress
+	now := meta.FindStatusCondition(p.node.Status.Conditions, t)
+	// An update that failed and was to be tried again is not any more.
+	old, cur := p.orig.Status.Plan, p.node.Status.Plan
+	dropped := old != nil && old.Kind == v1alpha1.NodeUpdate && old.RetryAt != nil && (cur == nil || cur.ID != old.ID)
+	switch {
+	case now == nil:
+	case now.Status == metav1.ConditionTrue && p.report.NodeUpdateDue():
+		p.set(t, metav1.ConditionFalse, v1alpha1.ReasonSuperseded, "the update gave way and starts again later")
+	case now.Status == metav1.ConditionTrue,
+		len(p.ended) == 0 && !p.report.NodeUpdateDue() && (dropped || had.Reason == v1alpha1.ReasonUpdateBlocked):
 		p.set(t, metav1.ConditionFalse, v1alpha1.ReasonSuperseded, "the spec changed and nothing is left to update")
 	}
 }
@@ -178,10 +201,10 @@ func (p *pass) setReady() {
 		notReady(v1alpha1.ReasonInitFailed, holdReason(st.Hold))
 	case st.Phase != v1alpha1.PhaseRunning:
 		notReady(v1alpha1.ReasonInitializing, strings.TrimSuffix("the node is being initialised: "+p.decision.Detail, ": "))
-	case update != nil && update.Status == metav1.ConditionTrue:
-		notReady(update.Reason, update.Message)
 	case p.decision.Idle == plan.IdlePaused:
 		notReady(v1alpha1.ReasonPaused, "the node does not run what its spec says, and spec.paused is true: "+p.driftText())
+	case update != nil && update.Status == metav1.ConditionTrue:
+		notReady(update.Reason, update.Message)
 	case p.decision.Idle == plan.IdleHeld && update != nil:
 		notReady(update.Reason, update.Message)
 	case p.decision.Idle == plan.IdleBlocked:

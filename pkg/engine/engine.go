@@ -3,6 +3,7 @@ package engine
 import (
 	"context"
 	"crypto/x509"
+	"errors"
 	"fmt"
 	"sync"
 	"time"
@@ -133,6 +134,8 @@ type pass struct {
 	orig, node *v1alpha1.SeiNode
 	// unwrittenSince is when progress was first kept back from the status; zero when none is.
 	unwrittenSince time.Time
+	// retried says that the next attempt was asked for, without waiting for its backoff.
+	retried bool
 	// mustWrite says that the status is written now, whatever changed.
 	mustWrite bool
 	settings  settings.Settings
@@ -173,13 +176,16 @@ func (e *Engine) Pass(ctx context.Context, node *v1alpha1.SeiNode) (Outcome, err
 	renewErr := p.refreshServed(ctx)
 	p.conclude()
 	if err := p.write(ctx); err != nil {
+		if p.retried {
+			e.RetryNow(client.ObjectKeyFromObject(node))
+		}
 		return Outcome{Node: orig}, err
 	}
-	p.consumeConsent(ctx)
+	consentErr := p.consumeConsent(ctx)
 	if p.opts.Budget != nil {
 		p.opts.Budget.Observe(p.out.Node, p.snapshot.PodReady())
 	}
-	return p.out, renewErr
+	return p.out, errors.Join(renewErr, consentErr)
 }
 
 // resolve decides what to go on with and says whether there are tasks to run now.
@@ -242,9 +248,9 @@ func (p *pass) takeRetryNow() bool {
 	key := client.ObjectKeyFromObject(p.node)
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	now := p.retryNow[key]
+	p.retried = p.retryNow[key]
 	delete(p.retryNow, key)
-	return now
+	return p.retried
 }
 
 // endPlan records a plan that ended. A failed plan was summed up when it failed.

@@ -4,20 +4,22 @@ import (
 	"slices"
 	"time"
 
+	"k8s.io/apimachinery/pkg/api/meta"
+
 	"sei.io/seictl/api/v1alpha1"
 )
 
 // foreignControllers are field managers of controllers that drive SeiNodes in another way.
 var foreignControllers = []string{"seinode-controller"}
 
-// foreignIsLive is how recent a write must be to count as that of a live controller, where we never wrote ourselves.
+// foreignIsLive is how recent a write must be to count as that of a live controller. One that is idle for longer shows
+// itself as soon as it writes again.
 const foreignIsLive = 10 * time.Minute
 
-// foreignController names another controller that writes the node and is alive: it wrote after us or, where we never
-// wrote, a short while ago. Empty for none.
-func foreignController(node *v1alpha1.SeiNode, now time.Time) string {
+// foreignController names another controller that writes the node and is alive: it wrote a short while ago, and we did not
+// drive the node since. until is when that is over, if it does not write again.
+func foreignController(node *v1alpha1.SeiNode, now time.Time) (name string, until time.Time) {
 	var foreign, own time.Time
-	name := ""
 	for i := range node.ManagedFields {
 		f := &node.ManagedFields[i]
 		switch {
@@ -32,11 +34,13 @@ func foreignController(node *v1alpha1.SeiNode, now time.Time) string {
 			}
 		}
 	}
-	switch {
-	case name == "":
-		return ""
-	case own.IsZero() && now.Sub(foreign) < foreignIsLive, !own.IsZero() && foreign.After(own):
-		return name
+	until = foreign.Add(foreignIsLive)
+	if c := meta.FindStatusCondition(node.Status.Conditions, v1alpha1.ConditionReady); c != nil && c.Reason == v1alpha1.ReasonForeignController {
+		// All that we wrote was the refusal.
+		own = time.Time{}
 	}
-	return ""
+	if name == "" || !now.Before(until) || !own.IsZero() && !foreign.After(own) {
+		return "", time.Time{}
+	}
+	return name, until
 }

@@ -3,6 +3,7 @@ package engine
 import (
 	"context"
 	"fmt"
+	"time"
 
 	cmv1 "github.com/cert-manager/cert-manager/pkg/apis/certmanager/v1"
 	appsv1 "k8s.io/api/apps/v1"
@@ -49,7 +50,10 @@ func (p *pass) gather(ctx context.Context) (*drift.Snapshot, error) {
 		}
 	}
 	s.CurrentVerdict, s.TargetVerdict = p.judgeSecrets(ctx)
-	s.ForeignController = foreignController(p.node, p.now)
+	var until time.Time
+	if s.ForeignController, until = foreignController(p.node, p.now); s.ForeignController != "" {
+		p.wakeAt(until)
+	}
 	p.askSidecar(ctx, s)
 	return s, nil
 }

@@ -6,11 +6,13 @@ import (
 	"reflect"
 	"time"
 
+	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/apimachinery/pkg/util/resourceversion"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"sei.io/seictl/api/v1alpha1"
 	"sei.io/seictl/internal/failpoint"
+	"sei.io/seictl/pkg/plan"
 )
 
 // progressDelay is how long mere progress may be kept back from the status. A toggle that goes well moves faster than
@@ -41,6 +43,9 @@ func (e *Engine) freshest(node *v1alpha1.SeiNode) (orig, working *v1alpha1.SeiNo
 	}
 	// Somebody else wrote: what was kept back is found again, as every task is safe to run twice.
 	delete(e.latest, node.UID)
+	if !k.since.IsZero() {
+		e.lost(node.UID)
+	}
 	return node, node, time.Time{}
 }
 
@@ -68,6 +73,9 @@ func (p *pass) write(ctx context.Context) error {
 	patch := client.MergeFromWithOptions(p.orig, client.MergeFromWithOptimisticLock{})
 	written := p.node.DeepCopy()
 	if err := p.opts.Client.Status().Patch(ctx, written, patch, client.FieldOwner(FieldManager)); err != nil {
+		p.mu.Lock()
+		p.lost(p.node.UID)
+		p.mu.Unlock()
 		return fmt.Errorf("patching status of SeiNode %s/%s: %w", p.node.Namespace, p.node.Name, err)
 	}
 	failpoint.Hit("after/status-patch")
@@ -77,6 +85,10 @@ func (p *pass) write(ctx context.Context) error {
 	return nil
 }
 
+// lost says that this process does not know any more how far it drove the node's plan: it resumes it as if another one had
+// driven it. A mark-ready that was started then counts as delivered.
+func (e *Engine) lost(uid types.UID) { delete(e.driven, uid) }
+
 func (p *pass) remember(k known) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -84,9 +96,11 @@ func (p *pass) remember(k known) {
 }
 
 // progressOnly says whether two statuses differ in nothing but the progress of one active plan: its tasks, what the
-// conditions say in words, and the sidecar's health while the pod is in the plan's hands.
+// conditions say in words, and the sidecar's health while the pod is in the plan's hands. The point of no return is more
+// than progress: what may be rolled back depends on it.
 func progressOnly(old, cur *v1alpha1.SeiNodeStatus) bool {
-	if !old.Plan.Active() || !cur.Plan.Active() || old.Plan.ID != cur.Plan.ID {
+	if !old.Plan.Active() || !cur.Plan.Active() || old.Plan.ID != cur.Plan.ID ||
+		plan.PointOfNoReturn(old.Plan) != plan.PointOfNoReturn(cur.Plan) {
 		return false
 	}
 	a, b := old.DeepCopy(), cur.DeepCopy()
