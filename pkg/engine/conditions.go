@@ -40,6 +40,10 @@ func (p *pass) conclude() {
 	p.setSidecarReady()
 	p.setUpdateInProgress()
 	p.setReady()
+	for i := range st.Conditions {
+		// Those that stay as they were hold for this generation as well.
+		st.Conditions[i].ObservedGeneration = node.Generation
+	}
 
 	active := st.Plan.Active()
 	p.out.Idle, p.out.Warnings = p.decision.Idle, append(p.out.Warnings, p.report.Warnings...)
