@@ -10,7 +10,6 @@ import (
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
-	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"sei.io/seictl/api/v1alpha1"
 	"sei.io/seictl/pkg/certs"
@@ -104,7 +103,7 @@ func (p *pass) secretVersion(ctx context.Context, key types.NamespacedName) (ver
 	defer cancel()
 	m := &metav1.PartialObjectMetadata{}
 	m.SetGroupVersionKind(corev1.SchemeGroupVersion.WithKind("Secret"))
-	switch err := p.opts.Client.Get(ctx, client.ObjectKey(key), m); {
+	switch err := p.opts.Client.Get(ctx, key, m); {
 	case apierrors.IsNotFound(err):
 		return "", false, nil
 	case err != nil:

@@ -108,21 +108,12 @@ func (in *Input) resolveActive(p *v1alpha1.Plan, opt Options) Decision {
 			return keep
 		}
 		// The sidecar released seid: an edit need not wait for seid to start.
-		if d := in.next(nil, opt); d.Plan != nil {
-			d.Ended = p
-			return d
-		}
-		return keep
+		return in.giveWay(p, opt)
 	case v1alpha1.NodeRepair:
 		if !in.parked() && (!in.Drift.NodeUpdateDue() || Held(in.Node, in.Snapshot)) {
 			return keep
 		}
-		// An update that cannot start takes no place.
-		if d := in.next(nil, opt); d.Plan != nil && d.Plan.Kind != v1alpha1.NodeRepair {
-			d.Ended = p
-			return d
-		}
-		return keep
+		return in.giveWay(p, opt)
 	case v1alpha1.NodeUpdate:
 		// Only what ran before may be released: a pod that came back on a newer template waits for its observers.
 		if in.parked() && !in.applied(p) && in.Snapshot.PodRevision() == p.Previous.ControllerRevision {
@@ -134,6 +125,16 @@ func (in *Input) resolveActive(p *v1alpha1.Plan, opt Options) Decision {
 		return keep
 	}
 	return in.supersede(p, applied, opt)
+}
+
+// giveWay ends a MarkReady or a repair for what is more important, unless that cannot start.
+func (in *Input) giveWay(p *v1alpha1.Plan, opt Options) Decision {
+	d := in.next(nil, opt)
+	if d.Plan == nil || d.Plan.Kind == v1alpha1.NodeRepair {
+		return Decision{Plan: p}
+	}
+	d.Ended = p
+	return d
 }
 
 // supersede builds what takes the place of a plan whose target is not wanted any more.

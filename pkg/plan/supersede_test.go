@@ -261,6 +261,12 @@ func TestMarkReadyFirst(t *testing.T) {
 		require.Equal(t, v1alpha1.MarkReady, d.Plan.Kind)
 		require.Equal(t, n.Status.Plan, d.Ended)
 	})
+	t.Run("unless the pod came back on a newer template already, which a lagging cache does not show", func(t *testing.T) {
+		n := toggling(v1alpha1.TaskApplyStatefulSet)
+		s := live("r1", "r2")
+		s.Sidecar = drift.SidecarParked
+		require.Equal(t, n.Status.Plan, Resolve(input(n, s), Options{}).Plan)
+	})
 	t.Run("so does an issuer swap, which applies none", func(t *testing.T) {
 		n := runningNode(issuerTLS("a"))
 		n.Spec.Sidecar.TLS = issuerTLS("b")

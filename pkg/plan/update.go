@@ -20,13 +20,10 @@ func BuildRunningPlan(in Input) *v1alpha1.Plan {
 // observed again: the live template is that of a plan that was superseded, another than previous and than the target.
 func BuildNodeUpdatePlan(in Input, previous v1alpha1.PlanPrevious, force bool) *v1alpha1.Plan {
 	target, from := in.Drift.Target, in.Node.Status.CurrentSidecarTLS.Config()
-	image := in.Drift.Has(v1alpha1.ImageDrift)
-	tls := in.Drift.Has(v1alpha1.SidecarTLSDrift)
 	if force {
-		image = image || previous.Image != target.Image
-		tls = tls || !target.SidecarTLS.Equal(previous.SidecarTLS.Config())
 		from = previous.SidecarTLS.Config()
 	}
+	image, tls := in.changes(previous, force)
 	on := target.SidecarTLS != nil
 	// An issuer swapped for another changes the certificate under the same Secret name, not the pod template.
 	swap := tls && issuer(from) && issuer(target.SidecarTLS)
@@ -60,6 +57,14 @@ func BuildNodeUpdatePlan(in Input, previous v1alpha1.PlanPrevious, force bool) *
 			"the issued certificate is not used any more", p.cert},
 	})
 	return plan
+}
+
+// changes says what the target changes of what runs and, with force, of previous.
+func (in *Input) changes(previous v1alpha1.PlanPrevious, force bool) (image, tls bool) {
+	target := in.Drift.Target
+	image = in.Drift.Has(v1alpha1.ImageDrift) || force && previous.Image != target.Image
+	tls = in.Drift.Has(v1alpha1.SidecarTLSDrift) || force && !target.SidecarTLS.Equal(previous.SidecarTLS.Config())
+	return image, tls
 }
 
 func nodeUpdateCauses(image, tls bool) (out []v1alpha1.PlanCause) {
