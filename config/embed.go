@@ -15,7 +15,7 @@ import (
 	"sigs.k8s.io/kustomize/kyaml/filesys"
 )
 
-//go:embed crd base node rbac operator
+//go:embed crd base node rbac operator monitoring/*.yaml monitoring/*.json
 var files embed.FS
 
 // Base returns what every driver of the engine needs, once per cluster, in an order that can be applied: the namespace,
@@ -76,7 +76,7 @@ func Operator(image string) ([]*unstructured.Unstructured, error) {
 // KeepExisting says whether an installer must leave an object that exists as it is: the settings belong to the platform
 // team from the moment they were created.
 func KeepExisting(o *unstructured.Unstructured) bool {
-	return o.GetKind() == "ConfigMap"
+	return o.GetKind() == "ConfigMap" && o.GetName() == "seictl-config"
 }
 
 // render builds a kustomization of the embedded files and of more files on top.

@@ -18,6 +18,6 @@ func NewCmdInstall(f *factory.Factory) *cobra.Command {
 		Args:  factory.NoArgs,
 		RunE:  func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 	}
-	cmd.AddCommand(NewCmdBase(f, nil), NewCmdOperator(f, nil))
+	cmd.AddCommand(NewCmdBase(f, nil), NewCmdOperator(f, nil), NewCmdMonitoring(f, nil))
 	return cmd
 }
