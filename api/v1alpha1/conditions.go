@@ -103,6 +103,8 @@ const (
 	ReasonChildFailed = "ChildFailed"
 	// ReasonChildNotReady: a child is not Ready and nothing is under way.
 	ReasonChildNotReady = "ChildNotReady"
+	// ReasonRolloutWithheld: a rollout withholds the template from children until their turn comes.
+	ReasonRolloutWithheld = "RolloutWithheld"
 	// ReasonNameTaken: a SeiNode that is not of the deployment has the name of a child.
 	ReasonNameTaken = "NameTaken"
 )
@@ -127,6 +129,9 @@ const (
 	AnnotationAllowTLSRemoval = "sei.io/allow-sidecar-tls-removal"
 	// AnnotationRetryRequestedAt asks for another attempt after a failure; any new value counts.
 	AnnotationRetryRequestedAt = "sei.io/retry-requested-at"
+	// AnnotationTemplateWithheld on a SeiNodeDeployment lists the ordinals of children, "1,2,4", that do not get its template
+	// yet: a rollout over a fleet lets them have it wave by wave.
+	AnnotationTemplateWithheld = "sei.io/template-withheld-from"
 	// AnnotationProxyConfigHash on the pod template is the hash of the proxy's configuration.
 	AnnotationProxyConfigHash = "sei.io/rbac-proxy-config-hash"
 )

@@ -25,8 +25,9 @@ type child struct {
 	differs   []difference
 	pauseOnly bool
 	rolls     bool
-	// skipped says that the child differs from the template and is paused.
-	skipped bool
+	// skipped says that the child differs from the template and is paused; withheld, that a rollout keeps the template from
+	// it until its turn comes.
+	skipped, withheld bool
 }
 
 func (e *evaluation) newChild(ordinal int) *v1alpha1.SeiNode {
@@ -71,6 +72,10 @@ func (e *evaluation) child(node *v1alpha1.SeiNode, ordinal int) *child {
 		c.pauseOnly = true
 	case node.Spec.Paused && wanted.Spec.Paused:
 		c.skipped = len(c.differs) > 0
+		wanted.Spec = *node.Spec.DeepCopy()
+		c.rolls = false
+	case e.withheld[ordinal]:
+		c.withheld = len(c.differs) > 0
 		wanted.Spec = *node.Spec.DeepCopy()
 		c.rolls = false
 	case e.consents(node, wanted):

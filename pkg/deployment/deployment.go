@@ -62,7 +62,7 @@ type Result struct {
 // Evaluate decides what to do to the children and what the status says.
 func Evaluate(in Input) Result {
 	d := in.Deployment
-	e := &evaluation{Input: in, replicas: int(d.Spec.Replicas)}
+	e := &evaluation{Input: in, replicas: int(d.Spec.Replicas), withheld: Withheld(d)}
 	e.sort()
 	if d.DeletionTimestamp == nil {
 		e.create()
@@ -76,6 +76,8 @@ func Evaluate(in Input) Result {
 type evaluation struct {
 	Input
 	replicas int
+	// withheld are the ordinals that do not get the template yet.
+	withheld map[int]bool
 	// children by ordinal; surplus are those from spec.replicas on.
 	children []*child
 	surplus  []*child
@@ -102,6 +104,17 @@ func Ordinal(deployment, name string) (int, bool) {
 		return 0, false
 	}
 	return n, true
+}
+
+// Withheld are the ordinals that the annotation sei.io/template-withheld-from lists. What is no ordinal withholds nothing.
+func Withheld(d *v1alpha1.SeiNodeDeployment) map[int]bool {
+	out := map[int]bool{}
+	for v := range strings.SplitSeq(d.Annotations[v1alpha1.AnnotationTemplateWithheld], ",") {
+		if n, err := strconv.Atoi(strings.TrimSpace(v)); err == nil {
+			out[n] = true
+		}
+	}
+	return out
 }
 
 // sort tells the children from the others, and finds who is missing.

@@ -12,8 +12,8 @@ import (
 
 // count is how the children are, by name.
 type count struct {
-	ready, updated                                       int
-	waiting, working, failed, notReady, paused, deleting []string
+	ready, updated                                                 int
+	waiting, working, failed, notReady, paused, withheld, deleting []string
 }
 
 func (e *evaluation) count() count {
@@ -33,6 +33,8 @@ func (e *evaluation) count() count {
 			n.failed = append(n.failed, name)
 		case c.skipped, c.node.Spec.Paused && !Settled(c.node) && c.standsStill():
 			n.paused = append(n.paused, name)
+		case c.withheld:
+			n.withheld = append(n.withheld, name)
 		case c.wanted != nil && c.rolls:
 			n.waiting = append(n.waiting, name)
 		case Settled(c.node):
@@ -91,6 +93,8 @@ func (e *evaluation) phase(n count) (phase v1alpha1.DeploymentPhase, reason, mes
 		return v1alpha1.DeploymentProgressing, v1alpha1.ReasonRollingOut, e.rolloutText(n)
 	case len(n.paused) > 0:
 		return v1alpha1.DeploymentProgressing, v1alpha1.ReasonPaused, some(n.paused) + " is paused and skipped: it does not run the template"
+	case len(n.withheld) > 0:
+		return v1alpha1.DeploymentProgressing, v1alpha1.ReasonRolloutWithheld, withheldText(n)
 	}
 	return v1alpha1.DeploymentReady, v1alpha1.ReasonReady, fmt.Sprintf("%d of %d children run the template and are Ready", n.ready, e.replicas)
 }
@@ -113,6 +117,8 @@ func (e *evaluation) progress(n count) (status metav1.ConditionStatus, reason, m
 		return metav1.ConditionTrue, v1alpha1.ReasonRollingOut, e.rolloutText(n) + paused
 	case paused != "":
 		return metav1.ConditionFalse, v1alpha1.ReasonPaused, strings.TrimPrefix(paused, "; ")
+	case len(n.withheld) > 0:
+		return metav1.ConditionFalse, v1alpha1.ReasonRolloutWithheld, withheldText(n)
 	}
 	return metav1.ConditionFalse, v1alpha1.ReasonRolloutComplete, "every child has the template"
 }
@@ -141,6 +147,11 @@ func (e *evaluation) rolloutText(n count) string {
 		text += "; waiting: " + some(n.waiting)
 	}
 	return text
+}
+
+func withheldText(n count) string {
+	return fmt.Sprintf("a rollout withholds the template from %s (annotation %s): see seictl fleet status",
+		some(n.withheld), v1alpha1.AnnotationTemplateWithheld)
 }
 
 // some is a list cut short: it is read by people.
