@@ -93,7 +93,8 @@ func TestResume(t *testing.T) {
 		w.now = w.now.Add(progressDelay)
 		w.settle()
 		p := w.node().Status.Plan
-		require.True(t, p.Active())
+		require.Empty(t, w.ended)
+		require.Equal(t, v1alpha1.NodeUpdate, p.Kind)
 		require.True(t, p.Task(v1alpha1.TaskObserveImage).Deadline.After(w.now))
 	})
 	t.Run("one that passed while we drove ends the task", func(t *testing.T) {
