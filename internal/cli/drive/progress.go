@@ -27,14 +27,12 @@ type Progress struct {
 
 // seenPlan is what was told of a node's plan.
 type seenPlan struct {
-	id       string
-	kind     v1alpha1.PlanKind
-	total    int
-	status   []v1alpha1.TaskStatus
-	message  string
-	node     *v1alpha1.SeiNode
-	detail   string
-	headline bool
+	id      string
+	total   int
+	status  []v1alpha1.TaskStatus
+	message string
+	node    *v1alpha1.SeiNode
+	detail  string
 }
 
 // NewProgress tells on out; with live, a view is redrawn below what was told.
@@ -124,7 +122,7 @@ func (p *Progress) ended(key types.NamespacedName, s *seenPlan, last *v1alpha1.P
 
 func (p *Progress) tasks(key types.NamespacedName, s *seenPlan, current *v1alpha1.Plan) {
 	if s.id != current.ID {
-		*s = seenPlan{id: current.ID, kind: current.Kind, total: len(current.Tasks),
+		*s = seenPlan{id: current.ID, total: len(current.Tasks),
 			status: make([]v1alpha1.TaskStatus, len(current.Tasks)), node: s.node, detail: s.detail}
 		p.say("%s  %s", key, plan.Headline(current))
 	}

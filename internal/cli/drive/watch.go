@@ -74,10 +74,11 @@ func Outcome(node *v1alpha1.SeiNode, in preview.Input) engine.Outcome {
 func Follow(ctx context.Context, c *factory.Cluster, namespace string, seen func(types.NamespacedName, *v1alpha1.SeiNode)) error {
 	for ctx.Err() == nil {
 		var list v1alpha1.SeiNodeList
-		if err := c.Client.List(ctx, &list, client.InNamespace(namespace)); err != nil {
-			if ctx.Err() != nil {
-				return nil
-			}
+		err := c.Client.List(ctx, &list, client.InNamespace(namespace))
+		if ctx.Err() != nil {
+			break
+		}
+		if err != nil {
 			return c.Explain(err, "list", "seinodes", namespace, "")
 		}
 		for i := range list.Items {
@@ -85,10 +86,13 @@ func Follow(ctx context.Context, c *factory.Cluster, namespace string, seen func
 		}
 		w, err := c.Client.Watch(ctx, &v1alpha1.SeiNodeList{}, client.InNamespace(namespace),
 			&client.ListOptions{Raw: &metav1.ListOptions{ResourceVersion: list.ResourceVersion}})
-		if err != nil {
-			if ctx.Err() != nil {
-				return nil
+		if ctx.Err() != nil {
+			if err == nil {
+				w.Stop()
 			}
+			break
+		}
+		if err != nil {
 			return c.Explain(err, "watch", "seinodes", namespace, "")
 		}
 		if err := events(ctx, w, seen); err != nil {

@@ -41,7 +41,8 @@ func unknownField(err error) (string, bool) {
 	if !strings.HasPrefix(err.Error(), "unknown field ") {
 		return "", false
 	}
-	if fe, ok := err.(kjson.FieldError); ok {
+	var fe kjson.FieldError
+	if errors.As(err, &fe) {
 		return fe.FieldPath(), true
 	}
 	return "", false

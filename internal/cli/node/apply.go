@@ -26,6 +26,10 @@ type ApplyOptions struct {
 	Driving   DriveFlags
 	// Yes answers the question beforehand.
 	Yes bool
+	// SkipPreflight goes ahead although a check failed.
+	SkipPreflight bool
+	// Diff says how objects are compared.
+	Diff diffMode
 }
 
 const applyExample = `  # Turn TLS on, and watch it happen
@@ -39,7 +43,7 @@ const applyExample = `  # Turn TLS on, and watch it happen
 
 // NewCmdApply returns `seictl node apply`.
 func NewCmdApply(f *factory.Factory, runF func(context.Context, *ApplyOptions) error) *cobra.Command {
-	o := &ApplyOptions{Factory: f, Output: output.NewFormat(output.JSON, output.YAML, output.Name)}
+	o := &ApplyOptions{Factory: f, Diff: diffShort, Output: output.NewFormat(output.JSON, output.YAML, output.Name)}
 	cmd := &cobra.Command{
 		Use:   "apply (NAME... | -f FILE | -l SELECTOR | --chain CHAIN)",
 		Short: "Change nodes and see them through to the end",
@@ -58,7 +62,9 @@ func NewCmdApply(f *factory.Factory, runF func(context.Context, *ApplyOptions) e
 	o.Edit.AddFlags(cmd.Flags())
 	o.Output.AddFlag(cmd.Flags())
 	o.Driving.AddFlags(cmd.Flags())
+	o.Diff.AddFlag(cmd.Flags())
 	cmd.Flags().BoolVarP(&o.Yes, "yes", "y", false, "do not ask")
+	cmd.Flags().BoolVar(&o.SkipPreflight, "skip-preflight", false, "go ahead although a check of the preflight failed")
 	return cmd
 }
 
@@ -71,7 +77,7 @@ func applyRun(ctx context.Context, o *ApplyOptions) error {
 	}
 	ctx, cancel := factory.WithTimeout(ctx, o.Driving.Timeout)
 	defer cancel()
-	r := &resolver{f: o.Factory, selection: o.Selection, edit: o.Edit}
+	r := &resolver{f: o.Factory, selection: o.Selection, edit: o.Edit, command: "seictl node apply", diff: o.Diff}
 	targets, err := r.resolve(ctx)
 	if err != nil {
 		return err
@@ -88,7 +94,7 @@ func applyRun(ctx context.Context, o *ApplyOptions) error {
 		return err
 	}
 	a := &application{session: session{Factory: o.Factory, cluster: c, flags: &o.Driving, output: &o.Output}, resolver: r, targets: targets, items: items}
-	return a.run(ctx, o.Yes)
+	return a.run(ctx, o.Yes, o.SkipPreflight)
 }
 
 // allowed checks what must hold before anything is written.
@@ -142,7 +148,7 @@ type application struct {
 	stale []bool
 }
 
-func (a *application) run(ctx context.Context, yes bool) error {
+func (a *application) run(ctx context.Context, yes, skipPreflight bool) error {
 	for i := range a.items {
 		if by := a.items[i].Foreign; by != "" {
 			return fmt.Errorf("SeiNode %s is written by another controller, %s, as well: stop it before seictl drives the node; nothing was changed",
@@ -157,6 +163,9 @@ func (a *application) run(ctx context.Context, yes bool) error {
 	}
 	if len(edits) == 0 && !pass {
 		return a.finish(a.idle(), nil)
+	}
+	if err := a.refuse(skipPreflight); err != nil {
+		return err
 	}
 	// What the API server refuses shows before anybody is asked.
 	for _, t := range edits {

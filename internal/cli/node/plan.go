@@ -21,6 +21,8 @@ type PlanOptions struct {
 	Output    output.Format
 	// DetailedExitCode ends with 2 when changes are pending and with 3 when all that is pending is paused.
 	DetailedExitCode bool
+	// Diff says how objects are compared.
+	Diff diffMode
 }
 
 const planExample = `  # What would turning TLS on do to one node?
@@ -29,12 +31,15 @@ const planExample = `  # What would turning TLS on do to one node?
   # The same from a file, with no cluster: a status in the file is the observed state
   seictl node plan -f node.yaml
 
+  # In full: what the API server would make of every object
+  seictl node plan ax-0 -n fleet --tls --issuer arctic-1-ca --diff=full
+
   # Every node of a chain, for a program; exit code 2 when changes are pending
   seictl node plan --chain arctic-1 -A -o json --detailed-exitcode`
 
 // NewCmdPlan returns `seictl node plan`.
 func NewCmdPlan(f *factory.Factory, runF func(context.Context, *PlanOptions) error) *cobra.Command {
-	o := &PlanOptions{Factory: f, Output: output.NewFormat(output.JSON, output.YAML, output.Name)}
+	o := &PlanOptions{Factory: f, Diff: diffShort, Output: output.NewFormat(output.JSON, output.YAML, output.Name)}
 	cmd := &cobra.Command{
 		Use:   "plan (NAME... | -f FILE | -l SELECTOR | --chain CHAIN)",
 		Short: "Show drift, tasks and pod cycles of a change, without changing anything",
@@ -52,6 +57,7 @@ func NewCmdPlan(f *factory.Factory, runF func(context.Context, *PlanOptions) err
 	o.Selection.AddFlags(cmd.Flags(), true)
 	o.Edit.AddFlags(cmd.Flags())
 	o.Output.AddFlag(cmd.Flags())
+	o.Diff.AddFlag(cmd.Flags())
 	cmd.Flags().BoolVar(&o.DetailedExitCode, "detailed-exitcode", false,
 		"exit with 2 when changes are pending, 3 when they are paused, 0 when there are none")
 	return cmd
@@ -69,7 +75,8 @@ func planRun(ctx context.Context, o *PlanOptions) error {
 	if err := o.Edit.Validate(); err != nil {
 		return err
 	}
-	r := &resolver{f: o.Factory, selection: o.Selection, edit: o.Edit, offline: len(o.Selection.Files) > 0}
+	r := &resolver{f: o.Factory, selection: o.Selection, edit: o.Edit, offline: len(o.Selection.Files) > 0,
+		command: "seictl node plan", diff: o.Diff}
 	targets, err := r.resolve(ctx)
 	if err != nil {
 		return err
@@ -131,7 +138,8 @@ func (r *resolver) preview(ctx context.Context, targets []target) ([]preview.Ite
 }
 
 func (r *resolver) previewOne(ctx context.Context, t *target) (preview.Item, error) {
-	s, err := r.Settings(ctx, t.live != nil)
+	online := t.live != nil || t.asked
+	s, err := r.Settings(ctx, online)
 	if err != nil {
 		return preview.Item{}, err
 	}
@@ -142,10 +150,14 @@ func (r *resolver) previewOne(ctx context.Context, t *target) (preview.Item, err
 		}
 	}
 	warnings := append([]string{}, t.warnings...)
-	if r.warning != "" && t.live != nil {
+	if r.warning != "" && online {
 		warnings = append(warnings, r.warning)
 	}
-	return preview.Build(preview.Input{
+	item := preview.Build(preview.Input{
 		Node: t.node, Snapshot: snapshot, Settings: s, Now: r.f.Now(), Warnings: warnings,
-	}), nil
+	})
+	if !online {
+		return item, nil
+	}
+	return item, r.lookAhead(ctx, t, &item, snapshot, s)
 }

@@ -12,6 +12,7 @@ import (
 	"sei.io/seictl/api/v1alpha1"
 	"sei.io/seictl/internal/cli/factory"
 	"sei.io/seictl/internal/cli/manifest"
+	"sei.io/seictl/internal/preflight"
 	"sei.io/seictl/pkg/settings"
 )
 
@@ -24,6 +25,8 @@ type target struct {
 	// object is what the file says; nil for a node that was named.
 	object   *manifest.Object
 	warnings []string
+	// asked says that the cluster answered whether the node is there.
+	asked bool
 }
 
 // resolver finds the targets of a command. It asks the cluster as little as it can.
@@ -40,6 +43,11 @@ type resolver struct {
 	gone     error
 	settings *settings.Settings
 	warning  string
+	// command that runs, for hints, and how objects are compared.
+	command string
+	diff    diffMode
+	// facts of the cluster, asked for once.
+	facts *preflight.Collector
 }
 
 // resolve finds every target and applies the edit.
@@ -183,6 +191,7 @@ func (r *resolver) observe(ctx context.Context, t *target) error {
 		t.warnings = append(t.warnings, "no status in the file and no such node in the cluster: planned as a NodeInit")
 	}
 	t.node.Status = v1alpha1.SeiNodeStatus{}
+	t.asked = err == nil
 	if live == nil {
 		return nil
 	}

@@ -155,22 +155,22 @@ func (v *verifier) secured(ctx context.Context, out *Verification, n *v1alpha1.S
 }
 
 // served records the outcome of the handshake.
-func (out *Verification) served(leaf *x509.Certificate, err error) {
+func (v *Verification) served(leaf *x509.Certificate, err error) {
 	var mismatch *sidecar.LeafMismatchError
 	var untrusted *sidecar.UntrustedError
 	switch {
 	case err == nil:
-		out.ServedSHA256 = certs.Fingerprint(leaf)
-		out.Leaf = &Leaf{Issuer: leaf.Issuer.String(), DNSNames: leaf.DNSNames,
+		v.ServedSHA256 = certs.Fingerprint(leaf)
+		v.Leaf = &Leaf{Issuer: leaf.Issuer.String(), DNSNames: leaf.DNSNames,
 			NotBefore: leaf.NotBefore.UTC(), NotAfter: leaf.NotAfter.UTC()}
-		out.check("handshake", true, "verified for %s", leaf.DNSNames)
+		v.check("handshake", true, "verified for %s", leaf.DNSNames)
 		return
 	case errors.As(err, &mismatch):
-		out.ServedSHA256 = mismatch.Served
+		v.ServedSHA256 = mismatch.Served
 	case errors.As(err, &untrusted):
-		out.ServedSHA256 = untrusted.Served
+		v.ServedSHA256 = untrusted.Served
 	}
-	out.check("handshake", false, "%v", err)
+	v.check("handshake", false, "%v", err)
 }
 
 // judge reads the Secret of the TLS that runs. A Secret that may not be read is no error: the handshake still can be made.

@@ -97,7 +97,7 @@ func (p *Printer) Wrap(prefix, text string) {
 	}
 }
 
-// Bold, Dim, Good, Bad and Warn style a piece of text.
+// Bold styles what matters most.
 func (p *Printer) Bold(s string) string { return p.theme.NewStyle().Bold(true).Render(s) }
 
 // Dim styles what matters less.
