@@ -147,6 +147,13 @@ func TestConsentOnlyWithRemoval(t *testing.T) {
 	}
 }
 
+func TestKeptTLSIsReported(t *testing.T) {
+	t.Parallel()
+	r := evaluate(snd(1), child(0, runsTLS(issuerTLS), func(n *v1alpha1.SeiNode) { n.Spec.Sidecar = nil }))
+	require.Empty(t, says(r))
+	require.Contains(t, condition(t, r, v1alpha1.ConditionReady).Message, "ax-0 keeps TLS")
+}
+
 func TestConsentTakesASlot(t *testing.T) {
 	t.Parallel()
 	noTLS := func(n *v1alpha1.SeiNode) { n.Spec.Sidecar = nil }

@@ -8,6 +8,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"sei.io/seictl/api/v1alpha1"
+	"sei.io/seictl/pkg/drift"
 )
 
 // count is how the children are, by name.
@@ -96,7 +97,23 @@ func (e *evaluation) phase(n count) (phase v1alpha1.DeploymentPhase, reason, mes
 	case len(n.withheld) > 0:
 		return v1alpha1.DeploymentProgressing, v1alpha1.ReasonRolloutWithheld, withheldText(n)
 	}
-	return v1alpha1.DeploymentReady, v1alpha1.ReasonReady, fmt.Sprintf("%d of %d children run the template and are Ready", n.ready, e.replicas)
+	return v1alpha1.DeploymentReady, v1alpha1.ReasonReady,
+		fmt.Sprintf("%d of %d children run the template and are Ready", n.ready, e.replicas) + e.keptTLS()
+}
+
+// keptTLS names the children that keep TLS which the template does not have: its removal takes consent.
+func (e *evaluation) keptTLS() string {
+	var kept []string
+	for _, c := range e.children {
+		if wanted, allowed := drift.TLSRemoval(c.node); wanted && !allowed {
+			kept = append(kept, c.node.Name)
+		}
+	}
+	if len(kept) == 0 {
+		return ""
+	}
+	return fmt.Sprintf("; %s keeps TLS, which the template does not have: to remove it, set the annotation %s: \"true\" in template.metadata",
+		some(kept), v1alpha1.AnnotationAllowTLSRemoval)
 }
 
 // progress says whether anything moves.

@@ -89,10 +89,20 @@ func (w *certManagerWatches) add() error {
 		{&cmv1.Certificate{}, owner},
 		{&cmv1.CertificateRequest{}, handler.EnqueueRequestsFromMapFunc(byCertificateName)},
 	} {
-		if err := w.controller.Watch(source.Kind(w.mgr.GetCache(), watch.kind, watch.wake)); err != nil {
+		kind := namedSource{SyncingSource: source.Kind(w.mgr.GetCache(), watch.kind, watch.wake), name: fmt.Sprintf("kind source: %T", watch.kind)}
+		if err := w.controller.Watch(kind); err != nil {
 			return fmt.Errorf("watching %T: %w", watch.kind, err)
 		}
 	}
 	w.log.Info("watching cert-manager's Certificates and CertificateRequests")
 	return nil
 }
+
+// namedSource is logged by its name.
+type namedSource struct {
+	source.SyncingSource
+	name string
+}
+
+// MarshalText implements encoding.TextMarshaler.
+func (s namedSource) MarshalText() ([]byte, error) { return []byte(s.name), nil }

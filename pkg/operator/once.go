@@ -50,6 +50,7 @@ func runOnce(ctx context.Context, o RunOptions) (Converged, error) {
 	if err != nil {
 		return Converged{}, err
 	}
+	defer op.events.flush()
 	runCtx, stop := context.WithCancel(ctx)
 	defer stop()
 	t := &convergence{reader: op.mgr.GetClient(), begun: time.Now(), done: stop, seen: map[types.NamespacedName]seenNode{}}

@@ -59,6 +59,8 @@ type operator struct {
 	metrics  *Metrics
 	nodes    *NodeReconciler
 	snds     *DeploymentReconciler
+	// events are written at once by a process that ends when its work is done.
+	events *eventWriter
 }
 
 // Run reconciles every SeiNode and SeiNodeDeployment of the cluster, while it holds the Lease, until ctx ends. Then passes
@@ -110,9 +112,14 @@ func newOperator(ctx context.Context, o RunOptions, l *lock.Lock) (*operator, er
 		}
 	}
 	op.budget = &engine.ChainBudget{Reader: op.mgr.GetClient(), Settings: op.settings.Get, Wake: op.wake.Wake}
+	var told engine.Recorder = recorder
+	if l == nil {
+		op.events = &eventWriter{client: op.mgr.GetClient()}
+		told = op.events
+	}
 	op.engine = engine.New(engine.Options{
 		Client: op.mgr.GetClient(), Live: op.mgr.GetAPIReader(), Sidecar: connector, Settings: op.settings.Get,
-		Recorder: recorder, Budget: op.budget, OnPlanEnd: op.planEnded,
+		Recorder: told, Budget: op.budget, OnPlanEnd: op.planEnded,
 	})
 	return op, op.setUp(ctx, recorder)
 }
