@@ -45,6 +45,8 @@ type Object struct {
 
 	// ClientSide says that the diff was computed without the API server.
 	ClientSide bool `json:"-"`
+	// Full says that the diff is a unified one.
+	Full bool `json:"-"`
 	// Err is why a task would fail; nil unless the action is Refused.
 	Err error `json:"-"`
 }
@@ -160,7 +162,7 @@ func (r *run) object(w *write) Object {
 		r.template = cs
 	}
 	if r.Full {
-		o.Diff = unified(w.before, w.after)
+		o.Full, o.Diff = true, unified(w.before, w.after)
 		return o
 	}
 	lines := make([]string, len(cs))

@@ -74,3 +74,13 @@ func Count(lines []Line, r Result) int {
 	}
 	return n
 }
+
+// First is the first line with a result; nil for none.
+func First(lines []Line, r Result) *Line {
+	for i := range lines {
+		if lines[i].Result == r {
+			return &lines[i]
+		}
+	}
+	return nil
+}

@@ -35,17 +35,17 @@ type Read[T any] struct {
 
 func found[T any](v T) Read[T] { return Read[T]{State: Found, Value: v} }
 
-// readOf is a value or the error that took its place.
+// readOf is a value and how its read went; after an error the value says what was asked for.
 func readOf[T any](v T, err error) Read[T] {
 	switch {
 	case err == nil:
 		return found(v)
 	case apierrors.IsNotFound(err), meta.IsNoMatchError(err):
-		return Read[T]{State: Absent, Err: err}
+		return Read[T]{State: Absent, Value: v, Err: err}
 	case apierrors.IsForbidden(err):
-		return Read[T]{State: Denied, Err: err}
+		return Read[T]{State: Denied, Value: v, Err: err}
 	}
-	return Read[T]{State: Broken, Err: err}
+	return Read[T]{State: Broken, Value: v, Err: err}
 }
 
 // cannotTell is the line of a check whose read was denied or failed.

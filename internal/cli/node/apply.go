@@ -2,6 +2,7 @@ package node
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"time"
 
@@ -39,13 +40,16 @@ const applyExample = `  # Turn TLS on, and watch it happen
   seictl node apply -f node.yaml --yes -o json
 
   # Go on with what was interrupted
-  seictl node apply ax-0 -n fleet`
+  seictl node apply ax-0 -n fleet
+
+  # Apply a plan that seictl node plan --out saved; exit code 5 when it does not fit any more
+  seictl node apply ax-0.plan`
 
 // NewCmdApply returns `seictl node apply`.
 func NewCmdApply(f *factory.Factory, runF func(context.Context, *ApplyOptions) error) *cobra.Command {
 	o := &ApplyOptions{Factory: f, Diff: diffShort, Output: output.NewFormat(output.JSON, output.YAML, output.Name)}
 	cmd := &cobra.Command{
-		Use:   "apply (NAME... | -f FILE | -l SELECTOR | --chain CHAIN)",
+		Use:   "apply (NAME... | -f FILE | -l SELECTOR | --chain CHAIN | SAVED-PLAN)",
 		Short: "Change nodes and see them through to the end",
 		Long: "Edit the spec, show the plan, ask, and drive the plan to its end. What is interrupted is resumed by the same\n" +
 			"command: the plan lives in the node's status. Where an operator runs, it drives and this command watches.",
@@ -69,10 +73,7 @@ func NewCmdApply(f *factory.Factory, runF func(context.Context, *ApplyOptions) e
 }
 
 func applyRun(ctx context.Context, o *ApplyOptions) error {
-	if err := o.Selection.Validate(false); err != nil {
-		return err
-	}
-	if err := o.Edit.Validate(); err != nil {
+	if err := o.validate(); err != nil {
 		return err
 	}
 	ctx, cancel := factory.WithTimeout(ctx, o.Driving.Timeout)
@@ -93,8 +94,36 @@ func applyRun(ctx context.Context, o *ApplyOptions) error {
 	if err != nil {
 		return err
 	}
+	if err := r.sameAsSaved(items); err != nil {
+		return o.stalePlan(err)
+	}
 	a := &application{session: session{Factory: o.Factory, cluster: c, flags: &o.Driving, output: &o.Output}, resolver: r, targets: targets, items: items}
 	return a.run(ctx, o.Yes, o.SkipPreflight)
+}
+
+// validate checks the flags against each other, and whether what was named is a saved plan.
+func (o *ApplyOptions) validate() error {
+	if o.PlanFile == "" {
+		var err error
+		if o.PlanFile, err = planFile(o.Selection.Names); err != nil {
+			return err
+		}
+		if o.PlanFile != "" {
+			o.Selection.Names = nil
+		}
+	}
+	s := &o.Selection
+	switch {
+	case o.PlanFile == "":
+	case len(s.Names)+len(s.Files) > 0 || s.Selector != "" || s.Chain != "" || !o.Edit.Empty():
+		return errors.New("a saved plan takes no other nodes and no edit: it names its own")
+	default:
+		return nil
+	}
+	if err := s.Validate(false); err != nil {
+		return err
+	}
+	return o.Edit.Validate()
 }
 
 // allowed checks what must hold before anything is written.

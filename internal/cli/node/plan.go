@@ -35,13 +35,18 @@ const planExample = `  # What would turning TLS on do to one node?
   seictl node plan ax-0 -n fleet --tls --issuer arctic-1-ca --diff=full
 
   # Every node of a chain, for a program; exit code 2 when changes are pending
-  seictl node plan --chain arctic-1 -A -o json --detailed-exitcode`
+  seictl node plan --chain arctic-1 -A -o json --detailed-exitcode
+
+  # Save a plan, look at it, and apply exactly that
+  seictl node plan ax-0 -n fleet --image registry.example/seid:v2 --out ax-0.plan
+  seictl node plan --show ax-0.plan
+  seictl node apply ax-0.plan`
 
 // NewCmdPlan returns `seictl node plan`.
 func NewCmdPlan(f *factory.Factory, runF func(context.Context, *PlanOptions) error) *cobra.Command {
 	o := &PlanOptions{Factory: f, Diff: diffShort, Output: output.NewFormat(output.JSON, output.YAML, output.Name)}
 	cmd := &cobra.Command{
-		Use:   "plan (NAME... | -f FILE | -l SELECTOR | --chain CHAIN)",
+		Use:   "plan (NAME... | -f FILE | -l SELECTOR | --chain CHAIN | --show FILE)",
 		Short: "Show drift, tasks and pod cycles of a change, without changing anything",
 		Long: "Show what a change would do: the drift between what a node should run and what it was observed to run,\n" +
 			"the tasks that remove it, why each is there, and how many pod cycles that takes. Nothing is changed.",
@@ -60,6 +65,8 @@ func NewCmdPlan(f *factory.Factory, runF func(context.Context, *PlanOptions) err
 	o.Diff.AddFlag(cmd.Flags())
 	cmd.Flags().BoolVar(&o.DetailedExitCode, "detailed-exitcode", false,
 		"exit with 2 when changes are pending, 3 when they are paused, 0 when there are none")
+	cmd.Flags().StringVar(&o.SaveTo, "out", "", "save the plan to this file, for seictl node apply FILE")
+	cmd.Flags().StringVar(&o.Show, "show", "", "show this saved plan and what changed since; exit with 5 when it does not fit any more")
 	return cmd
 }
 
@@ -69,6 +76,9 @@ type planList struct {
 }
 
 func planRun(ctx context.Context, o *PlanOptions) error {
+	if o.Show != "" {
+		return showRun(ctx, o)
+	}
 	if err := o.Selection.Validate(false); err != nil {
 		return err
 	}
@@ -87,6 +97,13 @@ func planRun(ctx context.Context, o *PlanOptions) error {
 	}
 	if err := o.write(items); err != nil {
 		return err
+	}
+	if o.SaveTo != "" {
+		if err := r.savePlan(ctx, o.SaveTo, targets, items); err != nil {
+			return err
+		}
+		p := o.Notices()
+		p.Wrap("", fmt.Sprintf("saved to %s; next: seictl node apply %s", o.SaveTo, o.SaveTo))
 	}
 	if o.DetailedExitCode {
 		return exit.Silent(pending(items))

@@ -12,6 +12,7 @@ import (
 	"sei.io/seictl/api/v1alpha1"
 	"sei.io/seictl/internal/cli/factory"
 	"sei.io/seictl/internal/cli/manifest"
+	"sei.io/seictl/internal/cli/savedplan"
 	"sei.io/seictl/internal/preflight"
 	"sei.io/seictl/pkg/settings"
 )
@@ -36,6 +37,9 @@ type resolver struct {
 	edit      Edit
 	// offline allows files to be planned without a cluster.
 	offline bool
+	// planFile is a saved plan to take nodes and edits from, and saved what is in it.
+	planFile string
+	saved    *savedplan.File
 
 	namespace string
 	explicit  bool
@@ -52,6 +56,9 @@ type resolver struct {
 
 // resolve finds every target and applies the edit.
 func (r *resolver) resolve(ctx context.Context) ([]target, error) {
+	if r.planFile != "" {
+		return r.resolveSaved(ctx)
+	}
 	var err error
 	if r.namespace, r.explicit, err = r.f.Namespace(); err != nil {
 		if !r.offline {

@@ -7,6 +7,8 @@ import (
 	"time"
 
 	"sei.io/seictl/api/v1alpha1"
+	"sei.io/seictl/internal/dryrun"
+	"sei.io/seictl/internal/preflight"
 	"sei.io/seictl/pkg/drift"
 	"sei.io/seictl/pkg/plan"
 	"sei.io/seictl/pkg/settings"
@@ -25,6 +27,10 @@ type Item struct {
 	PodCycles int `json:"podCycles"`
 	// Warnings for whoever decides.
 	Warnings []string `json:"warnings"`
+	// Objects that the plan would write, from a server-side dry run; empty without a cluster.
+	Objects []dryrun.Object `json:"objects"`
+	// Preflight says what must hold before it runs; empty without a cluster, or when nothing is due.
+	Preflight []preflight.Line `json:"preflight"`
 
 	// Decision and Report are what the item was made from.
 	Decision plan.Decision `json:"-"`
@@ -87,7 +93,8 @@ func Build(in Input) Item {
 		Node:     Node{Namespace: node.Namespace, Name: node.Name, ChainID: node.Spec.ChainID, Mode: node.Mode()},
 		Drift:    []Drift{},
 		Warnings: append([]string{}, in.Warnings...),
-		Report:   report,
+		Objects:  []dryrun.Object{}, Preflight: []preflight.Line{},
+		Report: report,
 	}
 	for _, f := range report.Findings {
 		item.Drift = append(item.Drift, Drift{Subject: f.Subject, From: f.From, To: f.To, Why: f.Why})

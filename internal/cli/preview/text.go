@@ -64,6 +64,8 @@ func (item *Item) text(p *ui.Printer) {
 		}
 	}
 	item.planText(p)
+	objectsText(p, item.Objects)
+	PreflightText(p, "  ", item.Preflight)
 	for _, w := range item.Warnings {
 		p.Wrap("  "+p.Warn("warning")+": ", w)
 	}
