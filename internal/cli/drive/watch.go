@@ -73,33 +73,28 @@ func Outcome(node *v1alpha1.SeiNode, in preview.Input) engine.Outcome {
 // Follow calls seen for every node of a namespace, now and at every change, until ctx ends; with nil for one that is gone.
 func Follow(ctx context.Context, c *factory.Cluster, namespace string, seen func(types.NamespacedName, *v1alpha1.SeiNode)) error {
 	for ctx.Err() == nil {
-		var list v1alpha1.SeiNodeList
-		err := c.Client.List(ctx, &list, client.InNamespace(namespace))
-		if ctx.Err() != nil {
-			break
-		}
-		if err != nil {
-			return c.Explain(err, "list", "seinodes", namespace, "")
-		}
-		for i := range list.Items {
-			seen(client.ObjectKeyFromObject(&list.Items[i]), &list.Items[i])
-		}
-		w, err := c.Client.Watch(ctx, &v1alpha1.SeiNodeList{}, client.InNamespace(namespace),
-			&client.ListOptions{Raw: &metav1.ListOptions{ResourceVersion: list.ResourceVersion}})
-		if ctx.Err() != nil {
-			if err == nil {
-				w.Stop()
-			}
-			break
-		}
-		if err != nil {
-			return c.Explain(err, "watch", "seinodes", namespace, "")
-		}
-		if err := events(ctx, w, seen); err != nil {
+		if err := followOnce(ctx, c, namespace, seen); err != nil && ctx.Err() == nil {
 			return err
 		}
 	}
 	return nil
+}
+
+// followOnce lists and then watches until the watch ends.
+func followOnce(ctx context.Context, c *factory.Cluster, namespace string, seen func(types.NamespacedName, *v1alpha1.SeiNode)) error {
+	var list v1alpha1.SeiNodeList
+	if err := c.Client.List(ctx, &list, client.InNamespace(namespace)); err != nil {
+		return c.Explain(err, "list", "seinodes", namespace, "")
+	}
+	for i := range list.Items {
+		seen(client.ObjectKeyFromObject(&list.Items[i]), &list.Items[i])
+	}
+	w, err := c.Client.Watch(ctx, &v1alpha1.SeiNodeList{}, client.InNamespace(namespace),
+		&client.ListOptions{Raw: &metav1.ListOptions{ResourceVersion: list.ResourceVersion}})
+	if err != nil {
+		return c.Explain(err, "watch", "seinodes", namespace, "")
+	}
+	return events(ctx, w, seen)
 }
 
 // events passes on what a watch brings until it ends; the caller lists again then.
