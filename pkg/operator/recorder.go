@@ -7,6 +7,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/google/uuid"
 	corev1 "k8s.io/api/core/v1"
 	eventsv1 "k8s.io/api/events/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -55,7 +56,7 @@ func (w *eventWriter) Event(node *v1alpha1.SeiNode, eventType, reason, message s
 		instance = reporter
 	}
 	e := &eventsv1.Event{
-		ObjectMeta:          metav1.ObjectMeta{GenerateName: node.Name + ".", Namespace: node.Namespace},
+		ObjectMeta:          metav1.ObjectMeta{Name: node.Name + "." + uuid.NewString(), Namespace: node.Namespace},
 		EventTime:           metav1.NowMicro(),
 		ReportingController: reporter, ReportingInstance: instance,
 		Type: eventType, Reason: reason, Action: "Reconcile", Note: note(message),
