@@ -50,9 +50,20 @@ vet() {
   return "$status"
 }
 
+# What is tested is what is shipped: the tests read the rules that seictl installs.
+alerts() {
+  mkdir "$tmp/alerts" && cp config/monitoring/tests/*.yaml "$tmp/alerts" || return 1
+  hack/install-promtool.sh && go run ./cmd/seictl install monitoring -o rules >"$tmp/alerts/rules.yaml" || return 1
+  (cd "$tmp/alerts" && promtool check rules rules.yaml && for t in *.yaml; do
+    [ "$t" = rules.yaml ] || promtool test rules "$t" || exit 1
+  done) || return 1
+  go test -count=1 -run 'Alert|Dashboard|Monitor' ./config
+}
+
 check "generated files" generated
 check "gofmt" formatted
 check "go mod tidy" tidy
+check "alerts" alerts
 check "go vet" vet
 check "golangci-lint" make --no-print-directory lint
 
