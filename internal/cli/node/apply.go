@@ -31,6 +31,8 @@ type ApplyOptions struct {
 	SkipPreflight bool
 	// Diff says how objects are compared.
 	Diff diffMode
+	// PlanFile is a saved plan to apply.
+	PlanFile string
 }
 
 const applyExample = `  # Turn TLS on, and watch it happen
@@ -69,6 +71,7 @@ func NewCmdApply(f *factory.Factory, runF func(context.Context, *ApplyOptions) e
 	o.Diff.AddFlag(cmd.Flags())
 	cmd.Flags().BoolVarP(&o.Yes, "yes", "y", false, "do not ask")
 	cmd.Flags().BoolVar(&o.SkipPreflight, "skip-preflight", false, "go ahead although a check of the preflight failed")
+	cmd.Flags().StringVar(&o.PlanFile, "plan", "", "apply this saved plan; the same as naming the file")
 	return cmd
 }
 
@@ -78,10 +81,10 @@ func applyRun(ctx context.Context, o *ApplyOptions) error {
 	}
 	ctx, cancel := factory.WithTimeout(ctx, o.Driving.Timeout)
 	defer cancel()
-	r := &resolver{f: o.Factory, selection: o.Selection, edit: o.Edit, command: "seictl node apply", diff: o.Diff}
+	r := &resolver{f: o.Factory, selection: o.Selection, edit: o.Edit, command: "seictl node apply", diff: o.Diff, planFile: o.PlanFile}
 	targets, err := r.resolve(ctx)
 	if err != nil {
-		return err
+		return o.stalePlan(err)
 	}
 	c, err := o.Cluster()
 	if err != nil {

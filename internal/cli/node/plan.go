@@ -23,6 +23,8 @@ type PlanOptions struct {
 	DetailedExitCode bool
 	// Diff says how objects are compared.
 	Diff diffMode
+	// SaveTo is the file to save the plan to, and Show the saved plan to show instead of making one.
+	SaveTo, Show string
 }
 
 const planExample = `  # What would turning TLS on do to one node?
