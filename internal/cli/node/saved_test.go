@@ -29,7 +29,7 @@ func withCluster(t *testing.T, f *factory.Factory, objects ...client.Object) cli
 	config := &corev1.ConfigMap{ObjectMeta: metav1.ObjectMeta{Namespace: settings.Namespace, Name: settings.ConfigMapName},
 		Data: map[string]string{settings.Key: "sidecarImage: registry.example/sidecar:v1\n"}}
 	c := fake.NewClientBuilder().WithScheme(factory.Scheme()).WithStatusSubresource(&v1alpha1.SeiNode{}).
-		WithObjects(append(objects, config)...).WithReturnManagedFields().Build()
+		WithObjects(append(objects, config)...).Build()
 	f.Connect = func(*factory.Factory) (*factory.Cluster, error) {
 		return &factory.Cluster{Client: c, Host: "https://fake"}, nil
 	}
@@ -107,11 +107,11 @@ func TestStalePlanIsShown(t *testing.T) {
 	var live v1alpha1.SeiNode
 	require.NoError(t, c.Get(t.Context(), client.ObjectKey{Namespace: "fleet", Name: "ax-0"}, &live))
 	live.Spec.Image = "registry.example/seid:v3"
-	require.NoError(t, c.Update(t.Context(), &live, client.FieldOwner("argocd")))
+	require.NoError(t, c.Update(t.Context(), &live))
 
 	out, err := show(t, f, s, path)
 	require.Equal(t, exit.Stale, exit.Code(err))
-	require.ErrorContains(t, err, "saved.plan is stale: fleet/ax-0: spec.image: registry.example/seid:v1 → registry.example/seid:v3, by argocd at ")
+	require.ErrorContains(t, err, "saved.plan is stale: fleet/ax-0: spec.image: registry.example/seid:v1 → registry.example/seid:v3")
 	require.ErrorContains(t, err, "nothing was changed; next: save the plan again with seictl node plan --out ")
 	require.Contains(t, out, "wait-for-sidecar-tls-secret", "the plan is still shown")
 	require.Contains(t, out, "changed since")
@@ -122,7 +122,6 @@ func TestStalePlanIsShown(t *testing.T) {
 	require.NoError(t, json.Unmarshal([]byte(out), &doc))
 	require.True(t, doc.Saved.Checked)
 	require.Equal(t, "spec.image", doc.Stale[0].Field)
-	require.Equal(t, "argocd", doc.Stale[0].Manager)
 	require.Equal(t, "NodeUpdate", doc.Items[0].Plan.Kind)
 
 	var applied *ApplyOptions
