@@ -191,4 +191,3 @@ var operators = []Scenario{
 		Run:     killedRun,
 	},
 }
-
