@@ -17,6 +17,7 @@ import (
 	"k8s.io/klog/v2"
 	ctrl "sigs.k8s.io/controller-runtime"
 
+	"sei.io/seictl/internal/cli/check"
 	"sei.io/seictl/internal/cli/config"
 	"sei.io/seictl/internal/cli/exit"
 	"sei.io/seictl/internal/cli/factory"
@@ -81,6 +82,7 @@ func NewCmdRoot(f *factory.Factory) *cobra.Command {
 	pf.StringVar(&f.Color, "color", ui.ColorAuto, "colours: auto, always or never; auto minds NO_COLOR")
 	cmd.AddCommand(
 		node.NewCmdNode(f),
+		check.NewCmdCheck(f, nil),
 		install.NewCmdInstall(f),
 		operator.NewCmdOperator(f),
 		version.NewCmdVersion(f, nil),

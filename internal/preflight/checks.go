@@ -229,7 +229,7 @@ func checkOperator(o Operator) Line {
 	case o.installed():
 		return ok("Deployment " + name + " drives: node apply edits, and watches it work")
 	case o.Deployment.State == Absent:
-		return warning("no operator is installed: this command drives, and a pod that is rescheduled later waits for somebody's mark-ready",
+		return warning("no operator is installed: node apply drives, and a pod that is rescheduled later waits for somebody's mark-ready",
 			"seictl install operator --image IMAGE --apply")
 	}
 	return cannotTell("whether an operator is installed", o.Deployment.Err)
