@@ -116,36 +116,6 @@ func TestAlertsSayWhatAPagerNeeds(t *testing.T) {
 	require.True(t, found["SeiNodeSidecarTLSSecretNotReady"])
 }
 
-// headings of a runbook: a person at night must find them in every page.
-var headings = []string{"## What it means", "## Who is affected", "## Diagnosis", "## Fix", "## Silence", "## Escalate"}
-
-func TestEveryAlertHasARunbook(t *testing.T) {
-	t.Parallel()
-	index, err := os.ReadFile(filepath.Join("..", "docs", "runbooks", "README.md"))
-	require.NoError(t, err)
-	known := map[string]bool{"README": true}
-	for _, r := range alerts(t) {
-		known[r.Alert] = true
-		path := "docs/runbooks/" + r.Alert + ".md"
-		require.Equal(t, path, r.Annotations["runbook"])
-		require.True(t, strings.HasSuffix(r.Annotations["runbook_url"], "/"+path), r.Annotations["runbook_url"])
-		page, err := os.ReadFile(filepath.Join("..", filepath.FromSlash(path)))
-		require.NoError(t, err, "alert %s has no page", r.Alert)
-		require.True(t, strings.HasPrefix(string(page), "# "+r.Alert+"\n"), "%s: wrong title", path)
-		for _, h := range headings {
-			require.Contains(t, string(page), "\n"+h+"\n", path)
-		}
-		require.Contains(t, string(page), "```sh runbook\n", "%s: no command that a test can run", path)
-		require.Contains(t, string(index), "("+r.Alert+".md)", "the index lacks %s", r.Alert)
-	}
-	pages, err := filepath.Glob(filepath.Join("..", "docs", "runbooks", "*.md"))
-	require.NoError(t, err)
-	for _, p := range pages {
-		name := strings.TrimSuffix(filepath.Base(p), ".md")
-		require.True(t, known[name], "%s is the page of no alert", p)
-	}
-}
-
 // registry notes what is registered.
 type registry struct {
 	prometheus.Registerer
