@@ -121,6 +121,11 @@ func requestRetry(ctx context.Context, c *factory.Cluster, n *v1alpha1.SeiNode, 
 	return after, nil
 }
 
+// Reissue asks cert-manager to issue the certificate of a node anew, where it gave up on it, and says whether it did.
+func Reissue(ctx context.Context, c *factory.Cluster, n *v1alpha1.SeiNode, now time.Time) (bool, error) {
+	return reissue(ctx, c, n, now)
+}
+
 // reissue sets the Issuing condition, as `cmctl renew` does, on a Certificate whose issuance failed for good.
 func reissue(ctx context.Context, c *factory.Cluster, n *v1alpha1.SeiNode, now time.Time) (bool, error) {
 	target := drift.Target(n).SidecarTLS

@@ -24,6 +24,8 @@ const (
 // Options are the times of client-go's leader election; zero means the default. All drivers of a cluster should use the
 // same ones.
 type Options struct {
+	// Name of the Lease; the engine's when empty. A rollout over a fleet has one of its own, as who rolls out need not drive.
+	Name string
 	// LeaseDuration is how long a record must stand unchanged until its holder counts as gone. Whole seconds, 15 by default.
 	LeaseDuration time.Duration
 	// RenewDeadline is how long a holder tries to renew until it gives up, 10 s by default; less than LeaseDuration.
@@ -33,6 +35,9 @@ type Options struct {
 }
 
 func (o Options) withDefaults() Options {
+	if o.Name == "" {
+		o.Name = Name
+	}
 	if o.LeaseDuration == 0 {
 		o.LeaseDuration = 15 * time.Second
 	}
@@ -80,7 +85,7 @@ func New(clients kubernetes.Interface, holder Holder, opts Options) (*Lock, erro
 	return &Lock{
 		clients: clients,
 		inner: &resourcelock.LeaseLock{
-			LeaseMeta:  metav1.ObjectMeta{Namespace: Namespace, Name: Name},
+			LeaseMeta:  metav1.ObjectMeta{Namespace: Namespace, Name: opts.Name},
 			Client:     clients.CoordinationV1(),
 			LockConfig: resourcelock.ResourceLockConfig{Identity: holder.String()},
 		},
@@ -185,7 +190,7 @@ func newRecord(r *resourcelock.LeaderElectionRecord) Record {
 
 // Peek returns who holds the Lease, without taking it; nil when nobody does, or nobody that is still there.
 func (l *Lock) Peek(ctx context.Context) (*Record, error) {
-	lease, err := l.clients.CoordinationV1().Leases(Namespace).Get(ctx, Name, metav1.GetOptions{})
+	lease, err := l.clients.CoordinationV1().Leases(Namespace).Get(ctx, l.opts.Name, metav1.GetOptions{})
 	if apierrors.IsNotFound(err) {
 		return nil, nil
 	}
