@@ -1,0 +1,71 @@
+//go:build e2e
+
+package e2e
+
+import (
+	"math/rand/v2"
+	"os"
+	"slices"
+	"strconv"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+)
+
+// Scenario is one thing that happens to nodes in real life, and what seictl makes of it.
+type Scenario struct {
+	// Name of the scenario, for -run.
+	Name string
+	// Catalogue has the numbers of the failures that it covers.
+	Catalogue []int
+	// Happens says in one or two sentences what happens, See what one sees, and Do what to do about it.
+	Happens, See, Do string
+	// Alone is for scenarios that touch what others use, or that measure.
+	Alone bool
+	// Run is the scenario.
+	Run func(s *S)
+}
+
+// scenarios are the rows of all tables.
+func scenarios() []Scenario {
+	return slices.Concat(toggles, edits, interruptions, rollbacks, issuances, secrets, pods, badInputs)
+}
+
+func TestScenarios(t *testing.T) {
+	all := scenarios()
+	names := map[string]bool{}
+	for _, sc := range all {
+		require.False(t, names[sc.Name], "two scenarios named %s", sc.Name)
+		require.NotEmpty(t, sc.Happens, sc.Name)
+		require.NotEmpty(t, sc.See, sc.Name)
+		require.NotEmpty(t, sc.Do, sc.Name)
+		names[sc.Name] = true
+	}
+	shuffle(t, all)
+	env := newEnv(t)
+	for _, sc := range all {
+		t.Run(sc.Name, func(t *testing.T) {
+			// Those that run alone run first: parallel ones wait for the end of this function.
+			if !sc.Alone {
+				t.Parallel()
+			}
+			begun := time.Now()
+			t.Cleanup(func() { record(t, sc, time.Since(begun)) })
+			sc.Run(newS(t, env, sc.Name))
+		})
+	}
+}
+
+// shuffle orders scenarios by E2E_SEED, which it prints: none may depend on another.
+func shuffle(t *testing.T, all []Scenario) {
+	t.Helper()
+	seed := uint64(time.Now().UnixNano())
+	if v := os.Getenv("E2E_SEED"); v != "" {
+		n, err := strconv.ParseUint(v, 10, 64)
+		require.NoError(t, err, "E2E_SEED")
+		seed = n
+	}
+	t.Logf("order of E2E_SEED=%d", seed)
+	rand.New(rand.NewPCG(seed, 0)).Shuffle(len(all), func(i, j int) { all[i], all[j] = all[j], all[i] })
+}

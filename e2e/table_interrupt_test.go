@@ -1,0 +1,147 @@
+//go:build e2e
+
+package e2e
+
+import (
+	"os"
+	"strconv"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"sei.io/seictl/api/v1alpha1"
+)
+
+// interruptions are drivers that die, meet, or lose their API server.
+var interruptions = []Scenario{
+	{
+		Name: "killed-in-a-toggle", Catalogue: []int{24}, Alone: true,
+		Happens: "kill -9 hits a toggle, before or after any of its steps.",
+		See:     "The same command goes on where the dead one stopped, at once, and there is one pod cycle in total.",
+		Do:      "Run the same command again.",
+		Run:     killedInAToggle,
+	},
+	{
+		Name: "killed-at-birth", Catalogue: []int{24}, Alone: true,
+		Happens: "kill -9 hits the creation of a node, before or after any of its steps.",
+		See:     "The same command goes on where the dead one stopped, at once; the pod is created once.",
+		Do:      "Run the same command again.",
+		Run:     killedAtBirth,
+	},
+	{
+		Name: "two-drivers", Catalogue: []int{36},
+		Happens: "A second seictl wants to change a node while one is at work; then the first is interrupted with Ctrl-C.",
+		See: "The second exits with 6 and names who holds the lock. The interrupted one exits with 130 and says how to go on; " +
+			"its plan is resumed or replaced by the next apply.",
+		Do: "Wait for the other driver, or use --lock-timeout.",
+		Run: func(s *S) {
+			n := s.running()
+			n.cycles(1, func() {
+				first := n.applying("--tls", "--issuer", issuerNone)
+				n.doing(v1alpha1.TaskWaitForSidecarTLSSecret)
+				s.run("node", "apply", n.name, "-n", s.ns, "--yes").
+					exits(lockHeld).says(strconv.Itoa(first.cmd.Process.Pid))
+				first.signal(os.Interrupt)
+				first.wait().exits(interrupted).says("seictl node apply")
+				require.True(s, n.get().Status.Plan.Active())
+				n.apply("--tls", "--issuer", issuerA).exits(done)
+			})
+			n.requireTLS("ClusterIssuer/" + issuerA)
+		},
+	},
+	{
+		Name: "api-server-away", Catalogue: []int{39}, Alone: true,
+		Happens: "The API server is away for half a minute in the middle of a toggle.",
+		See:     "The driver may give up, as nobody knows whether it still holds the lock. The next apply finishes: one pod cycle.",
+		Do:      "Run the same command again once the API server is back.",
+		Run: func(s *S) {
+			n := s.running()
+			n.cycles(1, func() {
+				apply := n.applyingUntilReplaced("--tls", "--issuer", issuerA)
+				start := s.stopped("kube-apiserver")
+				select {
+				case r := <-apply.ended:
+					apply.ended <- r
+				case <-time.After(30 * time.Second):
+				}
+				start()
+				require.Contains(s, []int{done, failure}, apply.wait().code)
+				n.apply().exits(done)
+			})
+			n.requireTLS("ClusterIssuer/" + issuerA)
+			n.requireServing()
+		},
+	},
+}
+
+// resumeWithin is how soon the next command must be done: the Lease of a dead driver lasts longer than what is left to do.
+const resumeWithin = 13 * time.Second
+
+// around are the failpoints on both sides of tasks.
+func around(tasks ...v1alpha1.TaskType) (names []string) {
+	for _, t := range tasks {
+		names = append(names, "before/"+string(t), "after/"+string(t))
+	}
+	return names
+}
+
+// numbered is a failpoint's first hits.
+func numbered(name string, hits ...int) (names []string) {
+	for _, i := range hits {
+		names = append(names, name+":"+strconv.Itoa(i))
+	}
+	return names
+}
+
+// killedInAToggle turns TLS on and off, and is killed at another point each time.
+func killedInAToggle(s *S) {
+	on := append(around(v1alpha1.TaskApplySidecarCert, v1alpha1.TaskWaitForSidecarTLSSecret, v1alpha1.TaskApplyRBACProxyConfig,
+		v1alpha1.TaskApplyStatefulSet, v1alpha1.TaskReplacePod, v1alpha1.TaskObserveSidecarTLS),
+		"applied/apply-sidecar-cert", "applied/apply-statefulset", "deleted/replace-pod", "posted/mark-ready")
+	on = append(on, numbered("before/status-patch", 1, 2)...)
+	off := append(around(v1alpha1.TaskMarkReady, v1alpha1.TaskApplyService, v1alpha1.TaskObserveImage,
+		v1alpha1.TaskDeleteRBACProxyConfig, v1alpha1.TaskDeleteSidecarCert),
+		"before-delete/replace-pod", "before-post/mark-ready", "deleted/delete-rbac-proxy-config", "deleted/delete-sidecar-cert")
+	off = append(off, numbered("after/status-patch", 1, 2, 3, 4)...)
+	require.Len(s, off, len(on), "on and off take turns")
+
+	n := s.running()
+	images := map[string]string{imageV1: imageV2, imageV2: imageV1}
+	for i := range on {
+		n.killedAndResumed(on[i], "--tls", "--issuer", issuerA)
+		n.requireTLS("ClusterIssuer/" + issuerA)
+		if off[i] == "before/observe-image" || off[i] == "after/observe-image" {
+			n.setImage(images[n.get().Spec.Image])
+		}
+		n.killedAndResumed(off[i], "--no-tls")
+		n.requireNoTLSLeft()
+	}
+}
+
+// killedAndResumed runs an apply that is killed at a failpoint, and the same apply again.
+func (n *Node) killedAndResumed(failpoint string, args ...string) {
+	n.s.Helper()
+	n.cycles(1, func() {
+		n.applyKilledAt(failpoint, args...).exits(killed)
+		r := n.apply(args...).exits(done)
+		require.Less(n.s, r.took, resumeWithin, "after the kill at %s", failpoint)
+	})
+	n.requireReady()
+}
+
+// killedAtBirth creates nodes, and is killed at another point each time.
+func killedAtBirth(s *S) {
+	points := append(around(v1alpha1.TaskEnsureDataPVC, v1alpha1.TaskConfigApply, v1alpha1.TaskConfigValidate),
+		"created/ensure-data-pvc", "before-post/config-apply", "posted/config-apply", "before/status-patch", "after/status-patch")
+	for i, point := range points {
+		n := &Node{s: s, name: "ax-" + strconv.Itoa(i)}
+		args := []string{"node", "apply", "-f", s.write(s.manifest(n.name)), "--yes", lockPatience}
+		s.command(s.failpoints, []string{"SEICTL_FAILPOINT=" + point}, args...).start().wait().exits(killed)
+		r := s.run(args...).exits(done)
+		require.Less(s, r.took, resumeWithin, "after the kill at %s", point)
+		n.requireServing()
+		require.Len(s, n.settledPods(), 1, "after the kill at %s", point)
+		require.Equal(s, []string{"v1"}, n.starts())
+		s.delete(n.name, &v1alpha1.SeiNode{})
+	}
+}
