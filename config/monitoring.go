@@ -36,8 +36,11 @@ func Dashboard() ([]byte, error) {
 		return nil, err
 	}
 	data, found, err := unstructured.NestedString(cm.Object, "data", dashboardKey)
-	if err != nil || !found {
-		return nil, fmt.Errorf("the embedded manifests have no dashboard %s (%v)", dashboardKey, err)
+	if err != nil {
+		return nil, fmt.Errorf("reading the dashboard: %w", err)
+	}
+	if !found {
+		return nil, fmt.Errorf("the embedded manifests have no dashboard %s", dashboardKey)
 	}
 	return []byte(strings.TrimSpace(data) + "\n"), nil
 }
