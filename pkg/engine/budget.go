@@ -6,6 +6,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"time"
 
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/types"
@@ -36,8 +37,18 @@ type ChainBudget struct {
 
 	mu       sync.Mutex
 	reserved map[types.UID]*reservation
-	waiting  map[types.UID]types.NamespacedName
+	waiting  map[types.UID]waiter
 	occupied map[types.UID]bool
+	// limits are what the chains had when somebody asked last.
+	limits map[string]int
+}
+
+// waiter is a node that waits for a slot.
+type waiter struct {
+	key       types.NamespacedName
+	chain     string
+	validator bool
+	since     time.Time
 }
 
 type reservation struct {
@@ -77,8 +88,11 @@ func (b *ChainBudget) Acquire(ctx context.Context, node *v1alpha1.SeiNode, p *v1
 		return true, ""
 	}
 	limit := b.limit(node.Spec.ChainID, len(members))
+	b.limits[node.Spec.ChainID] = limit
 	if why := b.full(members, node, limit); why != "" {
-		b.waiting[node.UID] = client.ObjectKeyFromObject(node)
+		b.waiting[node.UID] = waiter{
+			key: client.ObjectKeyFromObject(node), chain: node.Spec.ChainID, validator: node.Spec.Validator != nil, since: p.StartedAt.Time,
+		}
 		return false, why
 	}
 	delete(b.waiting, node.UID)
@@ -171,7 +185,7 @@ func (b *ChainBudget) Observe(node *v1alpha1.SeiNode, podReady bool) {
 	if r := b.reserved[node.UID]; r != nil && r.endedAt == "" && !node.Status.Plan.Active() {
 		r.endedAt = node.ResourceVersion
 	}
-	if !node.Status.Plan.Active() || node.DeletionTimestamp != nil {
+	if !node.Status.Plan.Active() || node.DeletionTimestamp != nil || node.Spec.Paused {
 		delete(b.waiting, node.UID)
 	}
 	r := b.reserved[node.UID]
@@ -179,7 +193,7 @@ func (b *ChainBudget) Observe(node *v1alpha1.SeiNode, podReady bool) {
 	was := b.occupied[node.UID]
 	b.occupied[node.UID] = now
 	if was && !now {
-		b.wakeAll()
+		b.wakeNext(node.Spec.ChainID)
 	}
 }
 
@@ -191,22 +205,48 @@ func (b *ChainBudget) Forget(uid types.UID) {
 	delete(b.reserved, uid)
 	delete(b.waiting, uid)
 	delete(b.occupied, uid)
-	b.wakeAll()
+	for chain := range b.limits {
+		b.wakeNext(chain)
+	}
 }
 
-func (b *ChainBudget) wakeAll() {
+// wakeNext queues those of a chain whose turn may have come: as many as there are slots, and a validator besides, as the
+// others may wait for one of those. Waking all that wait, at every slot that is given back, would cost a chain of hundreds
+// more than its pod cycles; who is behind looks again after queuePoll.
+func (b *ChainBudget) wakeNext(chain string) {
 	if b.Wake == nil {
 		return
 	}
-	for _, key := range b.waiting {
-		b.Wake(key)
+	var line, validators []waiter
+	for _, w := range b.waiting {
+		switch {
+		case w.chain != chain:
+		case w.validator:
+			validators = append(validators, w)
+		default:
+			line = append(line, w)
+		}
 	}
+	for _, w := range append(first(line, max(b.limits[chain], 1)), first(validators, 1)...) {
+		b.Wake(w.key)
+	}
+}
+
+// first are the n that have waited longest.
+func first(line []waiter, n int) []waiter {
+	slices.SortFunc(line, func(a, b waiter) int {
+		if c := a.since.Compare(b.since); c != 0 {
+			return c
+		}
+		return strings.Compare(a.key.String(), b.key.String())
+	})
+	return line[:min(n, len(line))]
 }
 
 func (b *ChainBudget) init() {
 	if b.reserved == nil {
-		b.reserved, b.waiting = map[types.UID]*reservation{}, map[types.UID]types.NamespacedName{}
-		b.occupied = map[types.UID]bool{}
+		b.reserved, b.waiting = map[types.UID]*reservation{}, map[types.UID]waiter{}
+		b.occupied, b.limits = map[types.UID]bool{}, map[string]int{}
 	}
 }
 

@@ -3,6 +3,7 @@ package engine
 import (
 	"context"
 	"fmt"
+	"time"
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
@@ -79,8 +80,12 @@ func (p *pass) heldBack(ctx context.Context, active *v1alpha1.Plan, i int) bool 
 	}
 	plan.Park(active, i, waitsFor)
 	p.decision.Idle, p.decision.Detail = idleQueued, waitsFor
+	p.wakeAfter(queuePoll)
 	return true
 }
+
+// queuePoll is how often a node far back in the queue looks where it stands; whose turn has come is woken.
+const queuePoll = 30 * time.Second
 
 // idleQueued: the plan waits for a slot of the chain's budget.
 const idleQueued plan.IdleReason = "Queued"
