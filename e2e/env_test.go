@@ -8,6 +8,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"sync"
 	"testing"
@@ -82,8 +83,8 @@ func newEnv(t *testing.T) *env {
 	return e
 }
 
-// suiteLabel marks the namespaces of scenarios.
-const suiteLabel = "sei.io/e2e"
+// suiteLabel marks the namespaces of scenarios, with the process that made them.
+const suiteLabel = "sei.io/e2e-pid"
 
 // sweep removes what a suite left behind that was killed.
 func (e *env) sweep(t *testing.T) {
@@ -91,8 +92,12 @@ func (e *env) sweep(t *testing.T) {
 	var left corev1.NamespaceList
 	require.NoError(t, e.client.List(t.Context(), &left, client.HasLabels{suiteLabel}))
 	for i := range left.Items {
-		require.NoError(t, client.IgnoreNotFound(e.client.Delete(t.Context(), &left.Items[i])))
-		b := &rbacv1.ClusterRoleBinding{ObjectMeta: metav1.ObjectMeta{Name: left.Items[i].Name}}
+		ns := &left.Items[i]
+		if _, err := os.Stat("/proc/" + ns.Labels[suiteLabel]); err == nil {
+			continue // another suite is at work
+		}
+		require.NoError(t, client.IgnoreNotFound(e.client.Delete(t.Context(), ns)))
+		b := &rbacv1.ClusterRoleBinding{ObjectMeta: metav1.ObjectMeta{Name: ns.Name}}
 		require.NoError(t, client.IgnoreNotFound(e.client.Delete(t.Context(), b)))
 	}
 }
@@ -126,7 +131,7 @@ func newS(t *testing.T, e *env, name string) *S {
 	t.Helper()
 	suffix := rand.String(5)
 	s := &S{T: t, env: e, ns: "e2e-" + name + "-" + suffix, chain: "chain-" + suffix}
-	s.create(&corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: s.ns, Labels: map[string]string{suiteLabel: name}}})
+	s.create(&corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: s.ns, Labels: map[string]string{suiteLabel: strconv.Itoa(os.Getpid())}}})
 	s.create(&corev1.ServiceAccount{ObjectMeta: metav1.ObjectMeta{Name: "seid-node", Namespace: s.ns}})
 	s.grantReviews()
 	s.history = watchPods(t, e.kube, s.ns)
