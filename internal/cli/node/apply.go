@@ -8,10 +8,8 @@ import (
 
 	"github.com/spf13/cobra"
 	"k8s.io/apimachinery/pkg/api/equality"
-	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
-	"sei.io/seictl/api/v1alpha1"
 	"sei.io/seictl/internal/cli/drive"
 	"sei.io/seictl/internal/cli/factory"
 	"sei.io/seictl/internal/cli/output"
@@ -90,7 +88,7 @@ func applyRun(ctx context.Context, o *ApplyOptions) error {
 	if err != nil {
 		return err
 	}
-	if err := r.allowed(ctx, c, targets); err != nil {
+	if err := onlyNodes(targets); err != nil {
 		return err
 	}
 	items, err := r.preview(ctx, targets)
@@ -129,45 +127,16 @@ func (o *ApplyOptions) validate() error {
 	return o.Edit.Validate()
 }
 
-// allowed checks what must hold before anything is written.
-func (r *resolver) allowed(ctx context.Context, c *factory.Cluster, targets []target) error {
-	s, err := r.Settings(ctx, true)
-	if err != nil {
-		return err
-	}
-	checked := map[string]bool{}
+// onlyNodes refuses files of what apply does not write.
+func onlyNodes(targets []target) error {
 	for i := range targets {
 		t := &targets[i]
 		if t.object != nil && t.object.Deployment != nil {
 			return fmt.Errorf("%s: SeiNodeDeployment %s: seictl node apply edits SeiNodes: apply it with kubectl, the operator rolls it out; "+
 				"next: kubectl apply -f, and seictl node plan -f for a preview", t.object.Source, t.object.Deployment.Name)
 		}
-		if !t.changed() {
-			continue
-		}
-		if parent := parentOf(t.live); parent != "" {
-			return fmt.Errorf("SeiNode %s is a child of SeiNodeDeployment %s, which would overwrite the change: edit its template; "+
-				"next: kubectl edit seinodedeployment %s -n %s", client.ObjectKeyFromObject(t.node), parent, parent, t.node.Namespace)
-		}
-		if ns := t.node.Namespace; !checked[ns] {
-			checked[ns] = true
-			if err := serviceAccount(ctx, c, ns, s.NodeServiceAccount); err != nil {
-				return err
-			}
-		}
 	}
 	return nil
-}
-
-// parentOf is the SeiNodeDeployment that stamps out a node; empty for none.
-func parentOf(n *v1alpha1.SeiNode) string {
-	if n == nil {
-		return ""
-	}
-	if owner := metav1.GetControllerOf(n); owner != nil && owner.Kind == "SeiNodeDeployment" {
-		return owner.Name
-	}
-	return ""
 }
 
 // application is one run of apply.
@@ -181,12 +150,6 @@ type application struct {
 }
 
 func (a *application) run(ctx context.Context, yes, skipPreflight bool) error {
-	for i := range a.items {
-		if by := a.items[i].Foreign; by != "" {
-			return fmt.Errorf("SeiNode %s is written by another controller, %s, as well: stop it before seictl drives the node; nothing was changed",
-				client.ObjectKeyFromObject(a.targets[i].node), by)
-		}
-	}
 	edits, pass := a.edits(), a.anyPass()
 	notices := a.Notices()
 	if a.output.String() == output.Table {
@@ -198,6 +161,12 @@ func (a *application) run(ctx context.Context, yes, skipPreflight bool) error {
 	}
 	if err := a.refuse(skipPreflight); err != nil {
 		return err
+	}
+	for i := range a.items {
+		if by := a.items[i].Foreign; by != "" {
+			return fmt.Errorf("SeiNode %s is written by another controller, %s, as well: stop it before seictl drives the node; nothing was changed",
+				client.ObjectKeyFromObject(a.targets[i].node), by)
+		}
 	}
 	// What the API server refuses shows before anybody is asked.
 	for _, t := range edits {

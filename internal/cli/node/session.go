@@ -8,9 +8,6 @@ import (
 	"time"
 
 	"github.com/spf13/pflag"
-	corev1 "k8s.io/api/core/v1"
-	apierrors "k8s.io/apimachinery/pkg/api/errors"
-	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"sei.io/seictl/internal/cli/drive"
 	"sei.io/seictl/internal/cli/exit"
@@ -191,19 +188,4 @@ func (s *session) contextFlags() string {
 		}
 	}
 	return out
-}
-
-// serviceAccount checks that the pods of a namespace can start.
-func serviceAccount(ctx context.Context, c *factory.Cluster, namespace, name string) error {
-	var sa corev1.ServiceAccount
-	err := c.Client.Get(ctx, client.ObjectKey{Namespace: namespace, Name: name}, &sa)
-	switch {
-	case err == nil, apierrors.IsForbidden(err):
-		// Whoever may not look is told by the pod.
-		return nil
-	case apierrors.IsNotFound(err):
-		return fmt.Errorf("ServiceAccount %s not found in namespace %s: the pods of nodes need it; nothing was changed; "+
-			"next: seictl install base --apply --node-namespace %s", name, namespace, namespace)
-	}
-	return c.Explain(err, "get", "serviceaccounts", namespace, name)
 }
