@@ -16,6 +16,6 @@ func NewCmdNode(f *factory.Factory) *cobra.Command {
 		Args:    factory.NoArgs,
 		RunE:    func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 	}
-	cmd.AddCommand(NewCmdPlan(f, nil), NewCmdApply(f, nil), NewCmdStatus(f, nil), NewCmdVerify(f, nil), NewCmdRetry(f, nil))
+	cmd.AddCommand(NewCmdPlan(f, nil), NewCmdApply(f, nil), NewCmdStatus(f, nil), NewCmdExplain(f, nil), NewCmdVerify(f, nil), NewCmdRetry(f, nil))
 	return cmd
 }
