@@ -92,6 +92,8 @@ func withTemplate(in Input, sts *appsv1.StatefulSet, template map[string]any) (*
 		}
 	}
 	prune(spec, true)
+	// Somebody may have scaled it, which made the field theirs: there is one seid to a volume.
+	spec["replicas"] = int64(1)
 	spec["template"] = template
 
 	u := &unstructured.Unstructured{Object: map[string]any{"spec": spec}}

@@ -135,3 +135,18 @@ func TestApplyRevisionThatCannotBe(t *testing.T) {
 		})
 	}
 }
+
+func TestApplyRevisionPutsOneReplicaBack(t *testing.T) {
+	env := newEnv(t)
+	_, err := Run(t.Context(), env, input(v1alpha1.TaskApplyStatefulSet, statefulSetParams(env, nil)))
+	require.NoError(t, err)
+	sts := readStatefulSet(t, env)
+	require.NoError(t, env.Client.Create(t.Context(), revisionOf(t, sts, "alpha-old", sts.Spec.Template)))
+	scaled := sts.DeepCopy()
+	scaled.Spec.Replicas = new(int32(2))
+	require.NoError(t, env.Client.Patch(t.Context(), scaled, client.MergeFrom(sts), client.FieldOwner("kubectl")))
+
+	_, err = Run(t.Context(), env, fromRevision("alpha-old"))
+	require.NoError(t, err)
+	require.Equal(t, int32(1), *readStatefulSet(t, env).Spec.Replicas)
+}
