@@ -21,9 +21,9 @@ import (
 	"sei.io/seictl/pkg/settings"
 )
 
-// ChainBudget caps the nodes of a chain that are in a pod cycle or down at once, whoever edited them. Its reservations
-// only bridge the time until the cache shows a cycle: what occupies a slot is read from plans and pods, so that nothing has
-// to be rebuilt at start.
+// ChainBudget caps the nodes of a chain that are in a pod cycle or down at once, whoever edited them. What it remembers only
+// bridges the time until the cache shows it: what occupies a slot is read from plans and pods, so that nothing has to be
+// rebuilt at start.
 type ChainBudget struct {
 	// Reader is a cache of every SeiNode and node pod.
 	Reader client.Reader
@@ -35,10 +35,12 @@ type ChainBudget struct {
 	// Wake queues a waiting node again; may be nil.
 	Wake func(types.NamespacedName)
 
-	mu       sync.Mutex
-	reserved map[types.UID]*reservation
+	mu sync.Mutex
+	// reserved are the nodes that were given a slot and whose plan has not ended.
+	reserved map[types.UID]bool
 	waiting  map[types.UID]waiter
-	occupied map[types.UID]bool
+	// observed is what the last pass over a node found: it is newer than a cache that lags.
+	observed map[types.UID]observation
 	// limits are what the chains had when somebody asked last.
 	limits map[string]int
 }
@@ -51,9 +53,10 @@ type waiter struct {
 	since     time.Time
 }
 
-type reservation struct {
-	// endedAt is the resourceVersion of the node that shows the end of its cycle; empty while it runs.
-	endedAt string
+// observation is whether a node took a slot, at a resourceVersion.
+type observation struct {
+	version string
+	busy    bool
 }
 
 // member is one node of a chain as the budget sees it.
@@ -77,15 +80,16 @@ func (m member) cycling() bool {
 
 // Acquire implements Budget.
 func (b *ChainBudget) Acquire(ctx context.Context, node *v1alpha1.SeiNode, p *v1alpha1.Plan) (bool, string) {
-	members, err := b.members(ctx, node.Spec.ChainID)
-	if err != nil {
-		return false, "the nodes of the chain cannot be read: " + err.Error()
-	}
+	// The caches are read under the lock: a slot that is given back after that finds this node among those that wait.
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	b.init()
-	if r := b.reserved[node.UID]; r != nil && r.endedAt == "" {
+	if b.reserved[node.UID] {
 		return true, ""
+	}
+	members, err := b.members(ctx, node.Spec.ChainID)
+	if err != nil {
+		return false, "the nodes of the chain cannot be read: " + err.Error()
 	}
 	limit := b.limit(node.Spec.ChainID, len(members))
 	b.limits[node.Spec.ChainID] = limit
@@ -96,7 +100,7 @@ func (b *ChainBudget) Acquire(ctx context.Context, node *v1alpha1.SeiNode, p *v1
 		return false, why
 	}
 	delete(b.waiting, node.UID)
-	b.reserved[node.UID] = &reservation{}
+	b.reserved[node.UID] = true
 	return true, ""
 }
 
@@ -160,20 +164,15 @@ func before(other, node *v1alpha1.SeiNode) bool {
 
 // occupies says whether a node takes a slot: it is down, in a pod cycle, or about to be. The mutex is held.
 func (b *ChainBudget) occupies(m member) bool {
-	if m.unavailable() || m.cycling() {
+	if b.reserved[m.node.UID] {
 		return true
 	}
-	r := b.reserved[m.node.UID]
-	if r == nil {
-		return false
-	}
-	if r.endedAt != "" {
-		if c, err := resourceversion.CompareResourceVersion(m.node.ResourceVersion, r.endedAt); err == nil && c >= 0 {
-			delete(b.reserved, m.node.UID)
-			return false
+	if o, ok := b.observed[m.node.UID]; ok {
+		if c, err := resourceversion.CompareResourceVersion(m.node.ResourceVersion, o.version); err == nil && c < 0 {
+			return o.busy
 		}
 	}
-	return true
+	return m.unavailable() || m.cycling()
 }
 
 // Observe implements Budget.
@@ -182,17 +181,19 @@ func (b *ChainBudget) Observe(node *v1alpha1.SeiNode, podReady bool) {
 	defer b.mu.Unlock()
 	b.init()
 	m := member{node: node, podReady: podReady}
-	if r := b.reserved[node.UID]; r != nil && r.endedAt == "" && !node.Status.Plan.Active() {
-		r.endedAt = node.ResourceVersion
+	leaving := node.DeletionTimestamp != nil
+	if !node.Status.Plan.Active() || leaving {
+		delete(b.reserved, node.UID)
 	}
-	if !node.Status.Plan.Active() || node.DeletionTimestamp != nil || node.Spec.Paused {
+	left := false
+	if !node.Status.Plan.Active() || leaving || node.Spec.Paused {
+		_, left = b.waiting[node.UID]
 		delete(b.waiting, node.UID)
 	}
-	r := b.reserved[node.UID]
-	now := m.unavailable() || m.cycling() || (r != nil && r.endedAt == "")
-	was := b.occupied[node.UID]
-	b.occupied[node.UID] = now
-	if was && !now {
+	was := b.observed[node.UID].busy
+	now := !leaving && (b.reserved[node.UID] || m.unavailable() || m.cycling())
+	b.observed[node.UID] = observation{version: node.ResourceVersion, busy: now}
+	if (was && !now) || left {
 		b.wakeNext(node.Spec.ChainID)
 	}
 }
@@ -204,7 +205,7 @@ func (b *ChainBudget) Forget(uid types.UID) {
 	b.init()
 	delete(b.reserved, uid)
 	delete(b.waiting, uid)
-	delete(b.occupied, uid)
+	delete(b.observed, uid)
 	for chain := range b.limits {
 		b.wakeNext(chain)
 	}
@@ -245,8 +246,8 @@ func first(line []waiter, n int) []waiter {
 
 func (b *ChainBudget) init() {
 	if b.reserved == nil {
-		b.reserved, b.waiting = map[types.UID]*reservation{}, map[types.UID]waiter{}
-		b.occupied, b.limits = map[types.UID]bool{}, map[string]int{}
+		b.reserved, b.waiting = map[types.UID]bool{}, map[types.UID]waiter{}
+		b.observed, b.limits = map[types.UID]observation{}, map[string]int{}
 	}
 }
 

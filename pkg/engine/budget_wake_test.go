@@ -1,13 +1,20 @@
 package engine
 
 import (
+	"context"
 	"fmt"
 	"slices"
 	"testing"
 	"time"
 
 	"github.com/stretchr/testify/require"
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"sei.io/seictl/api/v1alpha1"
+	"sei.io/seictl/pkg/settings"
 )
 
 // A slot that is given back wakes those whose turn may have come, not a chain of hundreds.
@@ -33,4 +40,78 @@ func TestSlotWakesTheNextInLine(t *testing.T) {
 	b.Forget("n-9")
 	slices.Sort(woken)
 	require.Equal(t, []string{"n-7", "n-8", "o-0", "v-0"}, woken, "of a node that is gone the chain is not known")
+}
+
+// cachedNodes is a cache that lags until it is told otherwise.
+type cachedNodes struct {
+	client.Reader
+	nodes []v1alpha1.SeiNode
+	pods  []corev1.Pod
+}
+
+func (c *cachedNodes) List(_ context.Context, into client.ObjectList, _ ...client.ListOption) error {
+	switch l := into.(type) {
+	case *v1alpha1.SeiNodeList:
+		l.Items = c.nodes
+	case *corev1.PodList:
+		l.Items = c.pods
+	}
+	return nil
+}
+
+// The pass that ends a cycle knows it before the cache does: who is woken by it must get the slot, as nothing wakes it again.
+func TestSlotIsFreeBeforeTheCacheShowsIt(t *testing.T) {
+	t.Parallel()
+	first := metav1.NewTime(time.Unix(1e9, 0))
+	node := func(name, version string) v1alpha1.SeiNode {
+		n := v1alpha1.SeiNode{ObjectMeta: metav1.ObjectMeta{Namespace: "fleet", Name: name, UID: types.UID(name), ResourceVersion: version}}
+		n.Spec.ChainID, n.Status.FirstReadyAt = "arctic-1", &first
+		n.Status.Plan = &v1alpha1.Plan{Kind: v1alpha1.NodeUpdate, Phase: v1alpha1.PlanActive, Tasks: []v1alpha1.Task{
+			{Type: v1alpha1.TaskApplyStatefulSet, Status: v1alpha1.TaskComplete}, {Type: v1alpha1.TaskReplacePod, Status: v1alpha1.TaskRunning},
+		}}
+		return n
+	}
+	pod := func(name string) corev1.Pod {
+		return corev1.Pod{ObjectMeta: metav1.ObjectMeta{Namespace: "fleet", Name: name + "-0"}, Status: corev1.PodStatus{
+			Conditions: []corev1.PodCondition{{Type: corev1.PodReady, Status: corev1.ConditionTrue}},
+		}}
+	}
+	a, b := node("a", "10"), node("b", "11")
+	b.Status.Plan.Tasks[0].Status, b.Status.Plan.Tasks[1].Status = v1alpha1.TaskPending, v1alpha1.TaskPending
+	cached := &cachedNodes{nodes: []v1alpha1.SeiNode{a, b}, pods: []corev1.Pod{pod("a"), pod("b")}}
+	woken := 0
+	budget := &ChainBudget{Reader: cached, Settings: settings.Default, Wake: func(types.NamespacedName) { woken++ }}
+	budget.Observe(&a, true)
+	ok, why := budget.Acquire(t.Context(), &b, b.Status.Plan)
+	require.False(t, ok)
+	require.Contains(t, why, "waits for fleet/a")
+
+	done := a.DeepCopy()
+	done.ResourceVersion, done.Status.Plan = "12", nil
+	budget.Observe(done, true)
+	require.Equal(t, 1, woken)
+	ok, why = budget.Acquire(t.Context(), &b, b.Status.Plan)
+	require.True(t, ok, why)
+
+	// And it is taken before the cache shows that.
+	c := node("c", "13")
+	c.Status.Plan.Tasks[0].Status, c.Status.Plan.Tasks[1].Status = v1alpha1.TaskPending, v1alpha1.TaskPending
+	cached.nodes, cached.pods = append(cached.nodes, c), append(cached.pods, pod("c"))
+	ok, _ = budget.Acquire(t.Context(), &c, c.Status.Plan)
+	require.False(t, ok)
+}
+
+// A node that leaves the queue without a slot, paused or with nothing left to do, lets the next one look.
+func TestLeavingTheQueueWakesTheNext(t *testing.T) {
+	t.Parallel()
+	var woken []string
+	b := &ChainBudget{Wake: func(key types.NamespacedName) { woken = append(woken, key.Name) }}
+	b.init()
+	b.limits["arctic-1"] = 1
+	b.waiting["a"] = waiter{key: types.NamespacedName{Name: "a"}, chain: "arctic-1", since: time.Unix(1, 0)}
+	b.waiting["b"] = waiter{key: types.NamespacedName{Name: "b"}, chain: "arctic-1", since: time.Unix(2, 0)}
+	n := &v1alpha1.SeiNode{ObjectMeta: metav1.ObjectMeta{Name: "a", UID: "a"}}
+	n.Spec.ChainID = "arctic-1"
+	b.Observe(n, true)
+	require.Equal(t, []string{"b"}, woken)
 }
