@@ -11,6 +11,7 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+	"syscall"
 	"testing"
 	"time"
 
@@ -79,9 +80,28 @@ func newEnv(t *testing.T) *env {
 	require.NoError(t, err)
 	e.kube, err = kubernetes.NewForConfig(e.config)
 	require.NoError(t, err)
+	suiteLock.Do(func() { lockSuite(t, e.labDir) })
 	e.sweep(t)
 	return e
 }
+
+// suiteLock keeps suites apart that run on one lab: an operator of one would drive the nodes of the other.
+var suiteLock sync.Once
+
+// lockSuite waits for other suites, and holds the lab until the process ends.
+func lockSuite(t *testing.T, dir string) {
+	t.Helper()
+	f, err := os.OpenFile(filepath.Join(dir, "e2e.lock"), os.O_CREATE|os.O_RDWR, 0o600)
+	require.NoError(t, err)
+	if syscall.Flock(int(f.Fd()), syscall.LOCK_EX|syscall.LOCK_NB) != nil {
+		t.Log("another suite runs on this lab: waiting for its end")
+		require.NoError(t, syscall.Flock(int(f.Fd()), syscall.LOCK_EX))
+	}
+	lockFile = f
+}
+
+// lockFile stays open, and locked, until the process ends.
+var lockFile *os.File
 
 // suiteLabel marks the namespaces of scenarios, with the process that made them.
 const suiteLabel = "sei.io/e2e-pid"
