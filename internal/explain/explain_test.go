@@ -90,7 +90,7 @@ var causes = []struct {
 		s := settled().at(v1alpha1.TaskReplacePod, "")
 		s.Snapshot.Pod.DeletionTimestamp = at(begun)
 		return s
-	}, CodePodTerminating, "Pod fleet/ax-0-0", "it is Terminating since", "kubectl describe pod"},
+	}, CodePodTerminating, "Pod fleet/ax-0-0", "it is Terminating while seid closes its databases", "kubectl describe pod"},
 	{"volume cannot be mounted", func() *scene {
 		s := settled().unready()
 		s.Mount = `MountVolume.SetUp failed: secret "x" not found`

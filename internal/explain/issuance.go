@@ -20,7 +20,7 @@ func (f *Facts) certificate() *Link {
 	}
 	l := &Link{Object: "Certificate " + f.Node.Namespace + "/" + resources.CertificateName(f.Node.Name), State: Waits}
 	i := f.issuance()
-	l.Detail = i.Message
+	l.Detail = ofIt(l.Object, i.Message)
 	switch {
 	case f.NoCertManager:
 		l.State, l.Detail = Broken, "the cluster does not know cert-manager's kinds: cert-manager is not installed"
@@ -197,7 +197,7 @@ func (f *Facts) secret() *Link {
 		return nil
 	}
 	name := f.Node.Namespace + "/" + resources.SecretName(f.Node.Name, tls)
-	l := &Link{Object: "Secret " + name, Detail: v.Message}
+	l := &Link{Object: "Secret " + name, Detail: ofIt("Secret "+name, v.Message)}
 	switch {
 	case v.Unknown:
 		l.State = Unknown
@@ -232,6 +232,14 @@ func (f *Facts) repairSecret(tls *v1alpha1.SidecarTLSConfig, name string) []stri
 		fmt.Sprintf("kubectl get seinode %s -o jsonpath='{.status.sidecarTLS.requiredDNSNames}'", f.on()),
 		fmt.Sprintf("kubectl create secret tls %s -n %s --cert=tls.crt --key=tls.key --dry-run=client -o yaml | kubectl apply -f -", bare, namespace),
 	}
+}
+
+// ofIt is a message that begins with the name of the object that it is said of, without the name.
+func ofIt(object, message string) string {
+	if rest, ok := strings.CutPrefix(message, object+" "); ok {
+		return "it " + rest
+	}
+	return message
 }
 
 // lower is an object as kubectl's arguments name it.

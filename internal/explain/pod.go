@@ -6,6 +6,7 @@ import (
 	"net/http"
 	"regexp"
 	"strings"
+	"time"
 
 	corev1 "k8s.io/api/core/v1"
 
@@ -27,8 +28,13 @@ func (f *Facts) pod() *Link {
 		l.Detail = "it does not exist"
 		return l
 	case p.DeletionTimestamp != nil:
-		l.Detail = "it is Terminating since " + stamp(p.DeletionTimestamp.Time) + ": seid closes its databases; it is never killed by force"
-		l.cause = &Cause{Code: CodePodTerminating, Since: &p.DeletionTimestamp.Time, next: []string{f.describePod()}}
+		l.Detail = "it is Terminating while seid closes its databases; the kubelet ends it at " + stamp(p.DeletionTimestamp.Time)
+		// The deletion timestamp is when the grace period ends.
+		since := p.DeletionTimestamp.Time
+		if s := p.DeletionGracePeriodSeconds; s != nil {
+			since = since.Add(-time.Duration(*s) * time.Second)
+		}
+		l.cause = &Cause{Code: CodePodTerminating, Since: &since, next: []string{f.describePod()}}
 		return l
 	case f.Snapshot.PodReady():
 		l.State, l.Detail = OK, "it is Ready"

@@ -133,15 +133,11 @@ func (e *explained) text(p *ui.Printer, now time.Time) {
 		p.Wrap("  "+p.Bad(string(c.Code))+"  ", c.Object+": "+strings.TrimSuffix(c.Message, "."))
 		p.Table("      ", nil, times(c, now))
 	}
-	if len(e.Links) > 0 {
-		p.Line("")
-		links := make([][]string, len(e.Links))
-		for i, l := range e.Links {
-			links[i] = []string{stateText(p, l.State), l.Object, l.Detail}
+	e.linksText(p)
+	for i, n := range e.Notes {
+		if i == 0 {
+			p.Line("")
 		}
-		p.Table("  ", nil, links)
-	}
-	for _, n := range e.Notes {
 		p.Wrap("  "+p.Warn("note")+": ", n)
 	}
 	if len(e.Next) > 0 {
@@ -155,6 +151,19 @@ func (e *explained) text(p *ui.Printer, now time.Time) {
 			p.Line("%s%s", prefix, n)
 		}
 	}
+}
+
+// linksText writes the chain, without the namespace that the head line has.
+func (e *explained) linksText(p *ui.Printer) {
+	if len(e.Links) == 0 {
+		return
+	}
+	p.Line("")
+	rows := make([][]string, len(e.Links))
+	for i, l := range e.Links {
+		rows[i] = []string{stateText(p, l.State), strings.Replace(l.Object, " "+e.Node.Namespace+"/", " ", 1), l.Detail}
+	}
+	p.Table("  ", nil, rows)
 }
 
 // times say since when, and what comes next by itself.
