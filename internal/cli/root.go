@@ -21,6 +21,7 @@ import (
 	"sei.io/seictl/internal/cli/config"
 	"sei.io/seictl/internal/cli/exit"
 	"sei.io/seictl/internal/cli/factory"
+	"sei.io/seictl/internal/cli/fleet"
 	"sei.io/seictl/internal/cli/install"
 	"sei.io/seictl/internal/cli/node"
 	"sei.io/seictl/internal/cli/operator"
@@ -82,6 +83,7 @@ func NewCmdRoot(f *factory.Factory) *cobra.Command {
 	pf.StringVar(&f.Color, "color", ui.ColorAuto, "colours: auto, always or never; auto minds NO_COLOR")
 	cmd.AddCommand(
 		node.NewCmdNode(f),
+		fleet.NewCmdFleet(f),
 		check.NewCmdCheck(f, nil),
 		install.NewCmdInstall(f),
 		operator.NewCmdOperator(f),

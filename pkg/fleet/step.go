@@ -283,3 +283,11 @@ func (r *Record) Reopen() {
 		}
 	}
 }
+
+// Refresh brings the nodes of a record up to date with what is observed, and starts nothing: for a reader.
+func Refresh(r *Record, v View) {
+	s := &stepper{Record: r, view: v}
+	for i := range s.Nodes {
+		s.observe(&s.Nodes[i])
+	}
+}

@@ -1,0 +1,106 @@
+package fleet
+
+import (
+	"regexp"
+	"time"
+
+	"sei.io/seictl/pkg/fleet"
+)
+
+// EventsVersion is the version of the stream of `-o json`: it is in the first line. Fields may be added to a version.
+const EventsVersion = "seictl.sei.io/fleet-events/v1"
+
+// Types of event.
+const (
+	eventRollout = "rollout"
+	eventWave    = "wave"
+	eventNode    = "node"
+	eventState   = "state"
+	eventNotice  = "notice"
+	eventEnd     = "end"
+)
+
+// Event is one line of `-o json`.
+type Event struct {
+	// Version is in the first line only.
+	Version string    `json:"version,omitempty"`
+	Type    string    `json:"type"`
+	Time    time.Time `json:"time"`
+	// Rollout, Chain, Action, Nodes and Waves are those of the rollout; type rollout.
+	Rollout string `json:"rollout,omitempty"`
+	Chain   string `json:"chain,omitempty"`
+	Action  string `json:"action,omitempty"`
+	Nodes   int    `json:"nodes,omitempty"`
+	Waves   int    `json:"waves,omitempty"`
+	// Wave that starts, or that a node is of.
+	Wave string `json:"wave,omitempty"`
+	// Node is namespace/name, and Outcome how far it is.
+	Node    string        `json:"node,omitempty"`
+	Outcome fleet.Outcome `json:"outcome,omitempty"`
+	// State of the rollout, with Reason; types state and end.
+	State  fleet.State `json:"state,omitempty"`
+	Reason string      `json:"reason,omitempty"`
+	// Detail says what a node waits for or why it failed, or is the text of a notice.
+	Detail string `json:"detail,omitempty"`
+	// Counts of nodes by outcome, Causes of failures, nodes Left alone, the ExitCode and the Next command; type end.
+	Counts   map[fleet.Outcome]int `json:"counts,omitempty"`
+	Causes   []fleet.Cause         `json:"causes,omitempty"`
+	Left     []fleet.LeftRecord    `json:"left,omitempty"`
+	ExitCode *int                  `json:"exitCode,omitempty"`
+	Next     string                `json:"next,omitempty"`
+}
+
+// changing are the parts of a detail that change all the time without telling anything new.
+var changing = regexp.MustCompile(`\(?(height )?\d+\)?`)
+
+func sameDetail(a, b string) bool {
+	return changing.ReplaceAllString(a, "") == changing.ReplaceAllString(b, "")
+}
+
+// compare is what happened between two looks at a rollout.
+func compare(old, now *fleet.Record, at time.Time) []Event {
+	var out []Event
+	started := map[int]bool{}
+	for i := range now.Nodes {
+		n := &now.Nodes[i]
+		was := fleet.NodeRecord{Outcome: fleet.Pending}
+		if i < len(old.Nodes) {
+			was = old.Nodes[i]
+		}
+		if was.Outcome == fleet.Pending && n.Outcome != fleet.Pending && !started[n.Wave] && !begun(old, n.Wave) {
+			started[n.Wave] = true
+			out = append(out, Event{Type: eventWave, Time: at, Wave: now.WaveName(n.Wave), Nodes: sizeOf(now, n.Wave)})
+		}
+		if was.Outcome != n.Outcome || (!sameDetail(was.Detail, n.Detail) && n.Detail != "") {
+			out = append(out, Event{Type: eventNode, Time: at, Node: n.Namespace + "/" + n.Name, Wave: now.WaveName(n.Wave),
+				Outcome: n.Outcome, Detail: n.Detail})
+		}
+	}
+	if old.BakeFrom == nil && now.BakeFrom != nil && now.Strategy.Bake > 0 {
+		out = append(out, Event{Type: eventNotice, Time: at, Detail: "the canaries passed their gates; they are watched until " +
+			now.BakeFrom.Add(now.Strategy.Bake).UTC().Format(time.RFC3339)})
+	}
+	if old.State != now.State {
+		out = append(out, Event{Type: eventState, Time: at, State: now.State, Reason: now.Reason})
+	}
+	return out
+}
+
+func begun(r *fleet.Record, wave int) bool {
+	for i := range r.Nodes {
+		if r.Nodes[i].Wave == wave && r.Nodes[i].Outcome != fleet.Pending {
+			return true
+		}
+	}
+	return false
+}
+
+func sizeOf(r *fleet.Record, wave int) int {
+	n := 0
+	for i := range r.Nodes {
+		if r.Nodes[i].Wave == wave {
+			n++
+		}
+	}
+	return n
+}

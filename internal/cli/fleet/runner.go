@@ -1,0 +1,335 @@
+package fleet
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/apimachinery/pkg/types"
+
+	"sei.io/seictl/api/v1alpha1"
+	"sei.io/seictl/internal/cli/drive"
+	"sei.io/seictl/internal/cli/exit"
+	"sei.io/seictl/internal/cli/factory"
+	"sei.io/seictl/pkg/engine/lock"
+	"sei.io/seictl/pkg/fleet"
+	"sei.io/seictl/pkg/operator"
+	"sei.io/seictl/pkg/settings"
+)
+
+// Times of the loop.
+const (
+	// saveEvery is how often progress is written at most; what is about to be changed is written before it is.
+	saveEvery = 2 * time.Second
+	// askEvery is how often a seid is asked for its height, and retryEvery how soon a request that failed is made again.
+	askEvery, retryEvery = time.Second, time.Second
+)
+
+// runner carries one rollout out.
+type runner struct {
+	*factory.Factory
+	cluster  *factory.Cluster
+	settings settings.Settings
+	store    *store
+	entry    *entry
+	prober   fleet.Prober
+	report   *reporter
+	flags    *DriveFlags
+	driver   *drive.Driver
+
+	wake chan struct{}
+	// saved is when the record was written last.
+	saved time.Time
+
+	mu          sync.Mutex
+	nodes       map[types.NamespacedName]*v1alpha1.SeiNode
+	deployments map[types.NamespacedName]*v1alpha1.SeiNodeDeployment
+	chain       map[types.NamespacedName]fleet.ChainSample
+	asked       map[types.NamespacedName]time.Time
+	asking      map[types.NamespacedName]bool
+	// remote is the record as somebody elsewhere wrote it.
+	remote *corev1.ConfigMap
+	fatal  error
+}
+
+// locks are what a driver of a rollout holds.
+type locks struct {
+	rollout *lock.Held
+	driver  *drive.Driver
+}
+
+// leaseName is the Lease of the rollouts of a chain: one at a time, whoever drives the nodes.
+func leaseName(chain string) string { return "seictl-rollout-" + chain }
+
+// take takes the locks: that of the chain's rollouts, and the engine's where no operator drives.
+func (r *runner) take(ctx context.Context, chain string) (*locks, error) {
+	l, err := lock.NewForConfig(r.cluster.Config, lock.Self(lock.KindCLI), lock.Options{Name: leaseName(chain)})
+	if err != nil {
+		return nil, fmt.Errorf("preparing the lock: %w", err)
+	}
+	held, err := l.Acquire(ctx, lock.AcquireOptions{Timeout: r.flags.LockTimeout})
+	var other *lock.HeldError
+	switch {
+	case errors.As(err, &other):
+		return nil, exit.Errorf(exit.LockHeld, "a rollout of chain %s is under way: %w; nothing was changed; next: seictl fleet status --chain %s -w, or run again with --lock-timeout 10m",
+			chain, err, chain)
+	case err != nil:
+		return nil, err
+	}
+	d := &drive.Driver{
+		Cluster: r.cluster, Settings: r.settings, Now: r.Now, LockTimeout: r.flags.LockTimeout, IgnoreDeployment: r.flags.Drive,
+		PortForward: !inCluster(),
+	}
+	out := &locks{rollout: held, driver: d}
+	mode, err := d.Acquire(ctx)
+	if err != nil {
+		out.release(ctx, r)
+		return nil, err
+	}
+	if mode.Watch {
+		r.report.say("%s", mode.Why)
+	}
+	if mode.NoOperator {
+		r.report.warn("no operator is installed: a pod that is rescheduled later waits for somebody's 'seictl node apply'; " +
+			"production needs 'seictl operator run'")
+	}
+	r.driver = d
+	return out, nil
+}
+
+func (l *locks) release(ctx context.Context, r *runner) {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), 5*time.Second)
+	defer cancel()
+	if err := errors.Join(l.driver.Release(ctx), l.rollout.Release(ctx)); err != nil && !errors.Is(err, lock.ErrLost) {
+		r.report.warn(err.Error())
+	}
+}
+
+// run carries the rollout out under the locks until nothing more happens, and takes lost locks again: an API server that was
+// away for a while ends no rollout.
+func (r *runner) run(ctx context.Context, l *locks) error {
+	for {
+		err := r.session(ctx, l)
+		r.leave(ctx)
+		l.release(ctx, r)
+		if !errors.Is(err, lock.ErrLost) || ctx.Err() != nil {
+			return err
+		}
+		r.report.say("the lock was lost, as when the API server is away: it is taken again")
+		if l, err = r.retake(ctx); err != nil {
+			return err
+		}
+	}
+}
+
+func (r *runner) retake(ctx context.Context) (*locks, error) {
+	for {
+		l, err := r.take(ctx, r.entry.record.Chain)
+		if err == nil || !factory.Unreachable(err) {
+			return l, err
+		}
+		if err := pause(ctx, retryEvery); err != nil {
+			return nil, err
+		}
+	}
+}
+
+func pause(ctx context.Context, d time.Duration) error {
+	t := time.NewTimer(d)
+	defer t.Stop()
+	select {
+	case <-ctx.Done():
+		return context.Cause(ctx)
+	case <-t.C:
+		return nil
+	}
+}
+
+// session is one time of holding the locks.
+func (r *runner) session(parent context.Context, l *locks) error {
+	ctx, cancel := context.WithCancelCause(parent)
+	defer cancel(nil)
+	for _, held := range []context.Context{l.rollout.Context(), l.driver.HeldContext()} {
+		if held != nil {
+			stop := context.AfterFunc(held, func() { cancel(context.Cause(held)) })
+			defer stop()
+		}
+	}
+	var wg sync.WaitGroup
+	defer wg.Wait()
+	defer cancel(nil)
+	r.begin()
+	r.follow(ctx, &wg)
+	if l.driver.Holding() {
+		wg.Go(func() {
+			err := l.driver.Nodes(ctx, r.entry.record.Keys(), func(u operator.NodeUpdate) { r.passed(u) })
+			if err != nil && ctx.Err() == nil {
+				r.fail(err)
+			}
+		})
+	}
+	return r.loop(ctx)
+}
+
+func (r *runner) begin() {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.chain, r.asked = map[types.NamespacedName]fleet.ChainSample{}, map[types.NamespacedName]time.Time{}
+	r.asking, r.fatal = map[types.NamespacedName]bool{}, nil
+	self := lock.Self(lock.KindCLI)
+	r.entry.record.Driver = self.Display()
+}
+
+// leave notes that nobody drives the rollout any more.
+func (r *runner) leave(ctx context.Context) {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), 5*time.Second)
+	defer cancel()
+	r.entry.record.Driver = ""
+	if err := r.store.save(ctx, r.entry); err != nil {
+		r.report.warn("the record of the rollout was not written: " + err.Error())
+	}
+}
+
+// loop steps whenever something happened.
+func (r *runner) loop(ctx context.Context) error {
+	for {
+		d, again, err := r.pass(ctx)
+		switch {
+		case ctx.Err() != nil:
+			return context.Cause(ctx)
+		case err != nil:
+			return err
+		case d.Ended:
+			return nil
+		}
+		timer := time.NewTimer(r.until(d, again))
+		select {
+		case <-ctx.Done():
+		case <-r.wake:
+		case <-timer.C:
+		}
+		timer.Stop()
+	}
+}
+
+// until is how long nothing need be done if nothing happens.
+func (r *runner) until(d fleet.Decision, again bool) time.Duration {
+	wait := time.Hour
+	if again {
+		wait = retryEvery
+	}
+	if len(d.Probes) > 0 {
+		wait = min(wait, askEvery)
+	}
+	if !d.WakeAt.IsZero() {
+		wait = min(wait, d.WakeAt.Sub(r.Now()))
+	}
+	if data, err := r.entry.record.Encode(); err == nil && data != r.entry.written {
+		wait = min(wait, saveEvery)
+	}
+	return max(wait, 10*time.Millisecond)
+}
+
+// pass is one look at the fleet, and what follows from it. again says that something has to be tried again.
+func (r *runner) pass(ctx context.Context) (d fleet.Decision, again bool, err error) {
+	if err := r.adoptRemote(); err != nil {
+		return d, false, err
+	}
+	old := r.entry.record
+	for before := ""; ; {
+		next := r.entry.record.Clone()
+		d = fleet.Step(next, r.view())
+		r.entry.record = next
+		after, err := next.Encode()
+		if err != nil {
+			return d, false, err
+		}
+		if after == before || d.Ended {
+			break
+		}
+		before = after
+	}
+	r.report.progress(old, r.entry.record)
+	urgent := d.Ended || len(d.Edits) > 0 || len(d.Retries) > 0 || old.State != r.entry.record.State
+	if urgent || r.Now().Sub(r.saved) >= saveEvery {
+		if err := r.store.save(ctx, r.entry); err != nil {
+			return fleet.Decision{}, true, r.transient(ctx, err)
+		}
+		r.saved = r.Now()
+		if d.Ended || r.entry.record.State != fleet.Running {
+			// Somebody may have paused it right now: what was decided before does not count any more.
+			return d, !d.Ended, nil
+		}
+	}
+	again, err = r.carryOut(ctx, d)
+	return d, again, err
+}
+
+// transient lets errors pass that may be gone when the request is made again.
+func (r *runner) transient(ctx context.Context, err error) error {
+	if ctx.Err() != nil {
+		return context.Cause(ctx)
+	}
+	if apierrors.IsForbidden(err) || apierrors.IsInvalid(err) || apierrors.IsUnauthorized(err) || apierrors.IsRequestEntityTooLargeError(err) {
+		return err
+	}
+	r.report.trouble(err)
+	return nil
+}
+
+func (r *runner) adoptRemote() error {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.fatal != nil {
+		return r.fatal
+	}
+	cm := r.remote
+	r.remote = nil
+	if cm == nil || !newer(cm.ResourceVersion, r.entry.object.ResourceVersion) {
+		return nil
+	}
+	fresh, err := decode(cm)
+	if err != nil {
+		return err
+	}
+	r.entry.adopt(fresh)
+	return nil
+}
+
+func (r *runner) view() fleet.View {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	v := fleet.View{
+		Nodes:       make(map[types.NamespacedName]*v1alpha1.SeiNode, len(r.nodes)),
+		Deployments: make(map[types.NamespacedName]*v1alpha1.SeiNodeDeployment, len(r.deployments)),
+		Chain:       make(map[types.NamespacedName]fleet.ChainSample, len(r.chain)), Now: r.Now(),
+	}
+	for k, n := range r.nodes {
+		v.Nodes[k] = n
+	}
+	for k, d := range r.deployments {
+		v.Deployments[k] = d
+	}
+	for k, c := range r.chain {
+		v.Chain[k] = c
+	}
+	return v
+}
+
+func (r *runner) fail(err error) {
+	r.mu.Lock()
+	r.fatal = err
+	r.mu.Unlock()
+	r.poke()
+}
+
+func (r *runner) poke() {
+	select {
+	case r.wake <- struct{}{}:
+	default: // it is awake already
+	}
+}

@@ -1,0 +1,249 @@
+package fleet
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"strings"
+	"sync"
+
+	authv1 "k8s.io/api/authentication/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
+	kube "sigs.k8s.io/controller-runtime/pkg/client"
+
+	"sei.io/seictl/api/v1alpha1"
+	"sei.io/seictl/internal/cli/exit"
+	"sei.io/seictl/internal/cli/factory"
+	"sei.io/seictl/internal/cli/output"
+	"sei.io/seictl/pkg/fleet"
+	"sei.io/seictl/pkg/operator"
+)
+
+// session is what commands that carry rollouts out share.
+type session struct {
+	*factory.Factory
+	cluster *factory.Cluster
+	store   *store
+	flags   *DriveFlags
+	output  *output.Format
+	// replaces is the rollout whose place the new one takes.
+	replaces *entry
+}
+
+// open is the rollout of a chain that is not at its end; nil for none.
+func (s *session) open(ctx context.Context, p *proposal) (*entry, error) {
+	all, err := s.store.list(ctx, p.record.Chain)
+	if err != nil {
+		return nil, err
+	}
+	for _, e := range all {
+		if e.record.State.Open() {
+			return e, nil
+		}
+	}
+	return nil, nil
+}
+
+// replace ends the rollout whose place another takes.
+func (s *session) replace(ctx context.Context, by string) error {
+	if s.replaces == nil {
+		return nil
+	}
+	_, err := s.store.change(ctx, s.replaces, func(r *fleet.Record) error {
+		if r.State.Open() {
+			r.State, r.Reason = fleet.Aborted, "rollout "+by+" took its place"
+		}
+		return nil
+	})
+	return err
+}
+
+// who is the user as the cluster knows them, and the machine.
+func (s *session) who(ctx context.Context) string {
+	host, err := os.Hostname()
+	if err != nil {
+		host = "unknown host"
+	}
+	review, err := s.cluster.Kube.AuthenticationV1().SelfSubjectReviews().Create(ctx, &authv1.SelfSubjectReview{}, metav1.CreateOptions{})
+	if err != nil || review.Status.UserInfo.Username == "" {
+		return "unknown user on " + host
+	}
+	return review.Status.UserInfo.Username + " on " + host
+}
+
+// runner prepares the runner of a proposal.
+func (s *session) runner(p *proposal) *runner {
+	r := &runner{
+		Factory: s.Factory, cluster: s.cluster, settings: p.settings, store: s.store, flags: s.flags,
+		report: newReporter(s.Factory, s.output), wake: make(chan struct{}, 1),
+		nodes:       map[types.NamespacedName]*v1alpha1.SeiNode{},
+		deployments: map[types.NamespacedName]*v1alpha1.SeiNodeDeployment{},
+	}
+	for _, n := range p.observed.nodes {
+		r.nodes[kube.ObjectKeyFromObject(n)] = n
+	}
+	for _, d := range p.observed.deployments {
+		r.deployments[kube.ObjectKeyFromObject(d)] = d
+	}
+	r.prober = &lazyProber{session: s}
+	return r
+}
+
+// lazyProber makes its dialer when the first node is asked.
+type lazyProber struct {
+	session *session
+	prober  *fleet.RPCProber
+	err     error
+	once    sync.Once
+}
+
+// Chain implements fleet.Prober.
+func (l *lazyProber) Chain(ctx context.Context, pod fleet.Pod) (int64, bool, error) {
+	l.once.Do(func() {
+		connector, err := operator.NewConnector(l.session.cluster.Config, !inCluster())
+		if err != nil {
+			l.err = fmt.Errorf("preparing connections to pods: %w", err)
+			return
+		}
+		l.prober = &fleet.RPCProber{Dialer: connector.Dialer}
+	})
+	if l.err != nil {
+		return 0, false, l.err
+	}
+	return l.prober.Chain(ctx, pod)
+}
+
+// nothing ends a command that has nothing to change.
+func (s *session) nothing(p *proposal) error {
+	code, why := leftCode(p.record)
+	if s.output.Machine() {
+		report := newReporter(s.Factory, s.output)
+		report.start(p.record, "nothing to do")
+		report.mu.Lock()
+		report.tell(Event{Type: eventEnd, State: fleet.Complete, Left: p.record.Left, ExitCode: &code, Reason: "nothing to do"})
+		report.mu.Unlock()
+		return exit.Silent(code)
+	}
+	if why != "" {
+		return exit.Errorf(code, "nothing was changed: %s; next: %s", why, s.command("plan", p.record.Chain))
+	}
+	return nil
+}
+
+// leftCode is the exit code for the nodes that a rollout leaves alone although they are not as they should be. That objects
+// are managed elsewhere, and that validators were not asked for, is as it should be.
+func leftCode(r *fleet.Record) (code int, why string) {
+	blocked, paused := 0, 0
+	for i := range r.Left {
+		switch r.Left[i].Need {
+		case fleet.NeedBlocked:
+			blocked++
+		case fleet.NeedPaused:
+			paused++
+		}
+	}
+	for i := range r.Nodes {
+		if r.Nodes[i].Outcome == fleet.Skipped {
+			paused++
+		}
+	}
+	switch {
+	case blocked > 0:
+		return exit.Failed, fmt.Sprintf("%s cannot be changed now", count(blocked, "node"))
+	case paused > 0:
+		return exit.Paused, fmt.Sprintf("%s paused", count(paused, "node"))
+	}
+	return exit.OK, ""
+}
+
+// finish tells how a rollout came out, and turns that into an exit code. ended is why the driving ended early.
+func (s *session) finish(r *runner, ended error) error {
+	r.report.close()
+	record := r.entry.record
+	code, next := s.outcome(record)
+	if ended != nil {
+		code, next = exit.Code(ended), s.command("resume", record.Chain)
+	}
+	if s.output.Machine() {
+		r.report.mu.Lock()
+		r.report.tell(Event{Type: eventEnd, Rollout: record.Name, State: record.State, Reason: record.Reason, Counts: record.Count(),
+			Causes: record.Causes(), Left: record.Left, ExitCode: &code, Next: next})
+		r.report.mu.Unlock()
+	} else if ended == nil {
+		recordText(s.Printer(), record, s.Now())
+	}
+	if ended != nil {
+		return s.resumable(record, ended, code, next)
+	}
+	if next == "" || s.output.Machine() {
+		return exit.Silent(code)
+	}
+	return exit.Errorf(code, "rollout %s is %s; next: %s", record.Name, stateText(record), next)
+}
+
+// outcome is the exit code of a rollout that came to rest, and the next command; empty when there is none.
+func (s *session) outcome(r *fleet.Record) (code int, next string) {
+	resume, undo := s.command("resume", r.Chain), s.command("undo", r.Chain)
+	switch r.State {
+	case fleet.Paused:
+		return exit.Paused, resume
+	case fleet.Failed:
+		return exit.Failed, "fix the cause, then " + resume + ", or go back with " + undo
+	case fleet.Aborted:
+		return exit.Failed, undo + " to go back, or the same command again to go on"
+	}
+	if r.Count()[fleet.NodeFailed] > 0 {
+		return exit.Failed, "fix the cause, then the same command again, or go back with " + undo
+	}
+	if code, why := leftCode(r); code != exit.OK {
+		return code, why + ": the same command again when they can be changed"
+	}
+	return exit.OK, ""
+}
+
+// resumable says how far it came and how to go on.
+func (s *session) resumable(r *fleet.Record, ended error, code int, next string) error {
+	text := ended.Error()
+	switch code {
+	case exit.Interrupted:
+		text = "interrupted"
+	case exit.TimedOut:
+		text = fmt.Sprintf("timed out after %s", s.flags.Timeout)
+	case exit.LockHeld:
+		return ended
+	}
+	return exit.Errorf(code, "%s (%s); nothing is lost, rollout %s goes on where it stopped; next: %s",
+		text, countsText(r.Count()), r.Name, next)
+}
+
+// command is the next command to run, with the flags that say which cluster.
+func (s *session) command(verb, chain string) string {
+	out := fmt.Sprintf("seictl fleet %s --chain %s", verb, chain)
+	for _, f := range []struct {
+		name  string
+		value *string
+	}{{"kubeconfig", s.Flags.KubeConfig}, {"context", s.Flags.Context}, {"cluster", s.Flags.ClusterName}} {
+		if f.value != nil && *f.value != "" {
+			out += fmt.Sprintf(" --%s %s", f.name, *f.value)
+		}
+	}
+	return out
+}
+
+// stateText is the state of a rollout as people read it.
+func stateText(r *fleet.Record) string {
+	switch {
+	case r.State == fleet.Running && r.Driver == "":
+		return "unfinished: nobody drives it"
+	case r.State == fleet.Complete && r.Count()[fleet.NodeFailed] > 0:
+		return fmt.Sprintf("complete, with %s", count(r.Count()[fleet.NodeFailed], "failed node"))
+	case r.Reason != "":
+		text := string(r.State) + ": " + r.Reason
+		if r.By != "" {
+			text += " (" + r.By + ")"
+		}
+		return text
+	}
+	return strings.TrimSpace(string(r.State))
+}

@@ -1,0 +1,203 @@
+package fleet
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"time"
+
+	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
+
+	"sei.io/seictl/internal/cli/exit"
+	"sei.io/seictl/internal/cli/factory"
+	"sei.io/seictl/internal/cli/output"
+	"sei.io/seictl/pkg/fleet"
+)
+
+// Actions of rollouts.
+const (
+	actionEnable  = "enable-tls"
+	actionDisable = "disable-tls"
+	actionUndo    = "undo"
+)
+
+// DriveFlags say how a rollout is driven.
+type DriveFlags struct {
+	// Timeout of the whole command; zero is none.
+	Timeout time.Duration
+	// LockTimeout is how long to wait for another driver.
+	LockTimeout time.Duration
+	// Drive drives although an operator is installed.
+	Drive bool
+}
+
+// AddFlags adds the flags.
+func (d *DriveFlags) AddFlags(fs *pflag.FlagSet) {
+	fs.DurationVar(&d.Timeout, "timeout", 0, "stop driving after this long, such as 2h; the rollout can be resumed; 0 means never")
+	fs.DurationVar(&d.LockTimeout, "lock-timeout", 0, "wait this long for another driver to finish")
+	fs.BoolVar(&d.Drive, "drive", false, "drive although an operator is installed; never beside one that runs")
+}
+
+// ToggleOptions of `seictl fleet enable-tls` and `disable-tls`.
+type ToggleOptions struct {
+	*factory.Factory
+	Action    string
+	Selection SelectionFlags
+	Target    TargetFlags
+	Strategy  StrategyFlags
+	Driving   DriveFlags
+	Output    output.Format
+	// Yes answers the question beforehand, DryRun changes nothing, and SkipPreflight lets the canary find out.
+	Yes, DryRun, SkipPreflight bool
+}
+
+const enableExample = `  # Everything from the settings of the chain: issuer, modes, how many at once
+  seictl fleet enable-tls --chain pacific-1
+
+  # Two canaries for half an hour, then a tenth of the chain at a time
+  seictl fleet enable-tls --chain pacific-1 --issuer pacific-1-ca --canary 2 --bake 30m --max-unavailable 10%`
+
+// NewCmdEnableTLS returns `seictl fleet enable-tls`.
+func NewCmdEnableTLS(f *factory.Factory, runF func(context.Context, *ToggleOptions) error) *cobra.Command {
+	o := &ToggleOptions{Factory: f, Action: actionEnable, Output: output.NewFormat(output.JSON)}
+	cmd := o.command(runF)
+	cmd.Use, cmd.Short = "enable-tls --chain CHAIN", "Turn TLS on for the nodes of a chain, in waves"
+	cmd.Long = "Turn TLS on for the nodes of a chain, or change where its certificates come from: a canary first, then wave by wave,\n" +
+		"each node behind a health gate. The same command goes on with a rollout that was interrupted, paused or failed."
+	cmd.Example = enableExample
+	o.Target.AddFlags(cmd.Flags())
+	return cmd
+}
+
+// NewCmdDisableTLS returns `seictl fleet disable-tls`.
+func NewCmdDisableTLS(f *factory.Factory, runF func(context.Context, *ToggleOptions) error) *cobra.Command {
+	o := &ToggleOptions{Factory: f, Action: actionDisable, Output: output.NewFormat(output.JSON)}
+	o.Target.NoTLS = true
+	cmd := o.command(runF)
+	cmd.Use, cmd.Short = "disable-tls --chain CHAIN", "Turn TLS off for the nodes of a chain, in waves"
+	cmd.Long = "Turn TLS off for the nodes of a chain, with the consent that the removal of running TLS takes. To go back to what each\n" +
+		"node had before a rollout, use seictl fleet undo instead."
+	cmd.Example = "  seictl fleet disable-tls --chain arctic-1 --mode archive"
+	return cmd
+}
+
+func (o *ToggleOptions) command(runF func(context.Context, *ToggleOptions) error) *cobra.Command {
+	cmd := &cobra.Command{
+		Args: factory.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			if runF != nil {
+				return runF(cmd.Context(), o)
+			}
+			return toggleRun(cmd.Context(), o)
+		},
+	}
+	fs := cmd.Flags()
+	o.Selection.AddFlags(fs)
+	o.Strategy.AddFlags(fs)
+	o.Driving.AddFlags(fs)
+	o.Output.AddFlag(fs)
+	fs.BoolVarP(&o.Yes, "yes", "y", false, "do not ask")
+	fs.BoolVar(&o.DryRun, "dry-run", false, "show what would be done and stop")
+	fs.BoolVar(&o.SkipPreflight, "skip-preflight", false, "start although a check of issuers or namespaces fails: the canary finds out")
+	return cmd
+}
+
+func toggleRun(ctx context.Context, o *ToggleOptions) error {
+	if err := o.Target.Validate(); err != nil {
+		return err
+	}
+	c, err := o.Cluster()
+	if err != nil {
+		return err
+	}
+	ctx, cancel := factory.WithTimeout(ctx, o.Driving.Timeout)
+	defer cancel()
+	p, err := propose(ctx, o.Factory, c, &o.Selection, &o.Target, &o.Strategy)
+	if err != nil {
+		return err
+	}
+	p.record.Action = o.Action
+	s := &session{Factory: o.Factory, cluster: c, store: &store{cluster: c}, flags: &o.Driving, output: &o.Output}
+	if !o.DryRun {
+		open, err := s.open(ctx, p)
+		if err != nil {
+			return err
+		}
+		switch {
+		case open == nil:
+		case same(open.record, p.record):
+			return s.resume(ctx, open, p)
+		case open.record.State != fleet.Failed && p.plan.Working() > 0:
+			return fmt.Errorf("rollout %s of chain %s (%s) is %s: nothing was changed; next: seictl fleet resume --chain %s, or seictl fleet abort --chain %s",
+				open.record.Name, open.record.Chain, open.record.Action, stateText(open.record), open.record.Chain, open.record.Chain)
+		case open.record.State == fleet.Failed:
+			p.record.Inherit(open.record)
+			s.replaces = open
+		}
+	}
+	return s.propose(ctx, p, o.Yes, o.DryRun, o.SkipPreflight)
+}
+
+// same says whether a rollout is what a command asks for: then the command goes on with it.
+func same(open, asked *fleet.Record) bool {
+	if open.Action != asked.Action || open.Selection.String() != asked.Selection.String() || len(open.Objects) == 0 {
+		return false
+	}
+	if len(asked.Objects) == 0 {
+		return true
+	}
+	return open.Objects[0].Target.Equal(asked.Objects[0].Target)
+}
+
+// propose shows a rollout, asks, and carries it out.
+func (s *session) propose(ctx context.Context, p *proposal, yes, dryRun, skipPreflight bool) error {
+	if s.output.Machine() && dryRun {
+		return s.output.Write(s.Out, planDocument{Plan: p.plan, Preflight: p.preflight})
+	}
+	if !s.output.Machine() {
+		printer := s.Notices()
+		if dryRun {
+			printer = s.Printer()
+		}
+		planText(printer, p.plan, p.preflight)
+	}
+	if dryRun {
+		return nil
+	}
+	if p.plan.Working() == 0 {
+		return s.nothing(p)
+	}
+	if err := p.fits(); err != nil {
+		return err
+	}
+	if failed := failedChecks(p.preflight); len(failed) > 0 && !skipPreflight {
+		next := "fix that"
+		if failed[0].Hint != "" {
+			next = failed[0].Hint
+		}
+		return exit.Errorf(exit.Failed, "%s: %s; nothing was changed; next: %s (--skip-preflight lets the canary find out)",
+			failed[0].Check, failed[0].Detail, next)
+	}
+	if !yes {
+		if err := s.Confirm(fmt.Sprintf("Change %s?", count(p.plan.Working(), "node"))); err != nil {
+			return err
+		}
+	}
+	p.record.Who, p.record.Command, p.record.StartedAt = s.who(ctx), commandLine(os.Args[1:]), s.Now().UTC()
+	r := s.runner(p)
+	defer r.report.close()
+	l, err := r.take(ctx, p.record.Chain)
+	if err != nil {
+		return err
+	}
+	if r.entry, err = s.store.create(ctx, p.record); err != nil {
+		l.release(ctx, r)
+		return err
+	}
+	if err := s.replace(ctx, p.record.Name); err != nil {
+		r.report.warn(err.Error())
+	}
+	r.report.start(p.record, "rollout")
+	return s.finish(r, r.run(ctx, l))
+}
