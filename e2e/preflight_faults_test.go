@@ -76,7 +76,7 @@ func readOnly(s *S) []string {
 		return nil
 	})
 	// Read-only users get a preview, too.
-	as.run(args...).exits(done).says("create   StatefulSet ax-0", "computed by seictl")
+	as.run(args...).exits(done).says("create StatefulSet ax-0", "computed by seictl")
 	return args
 }
 

@@ -9,6 +9,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -168,7 +169,11 @@ var preflightCases = []preflightCase{
 		name: "crd-fields", alone: true, check: "crd-fields", says: "does not know spec.sidecar.tls", hint: "seictl install base --apply",
 		spoil: func(s *S) []string {
 			s.changeCRD("seinodes.sei.io", func(crd *apiextensionsv1.CustomResourceDefinition) {
-				delete(crd.Spec.Versions[0].Schema.OpenAPIV3Schema.Properties["spec"].Properties["sidecar"].Properties, "tls")
+				schema := crd.Spec.Versions[0].Schema.OpenAPIV3Schema
+				delete(schema.Properties["spec"].Properties["sidecar"].Properties, "tls")
+				schema.XValidations = slices.DeleteFunc(schema.XValidations, func(r apiextensionsv1.ValidationRule) bool {
+					return strings.Contains(r.Rule, "sidecar.tls")
+				})
 			})
 			return withTLSFile(s, chainCA)
 		},
@@ -192,7 +197,10 @@ var preflightCases = []preflightCase{
 		},
 		mend: func(s *S, _ string) {
 			l := certManagerLease(time.Now())
-			require.NoError(s, s.client.Update(s.Context(), l))
+			renewed := l.Spec.RenewTime
+			require.NoError(s, s.client.Get(s.Context(), client.ObjectKeyFromObject(l), l))
+			l.Spec.RenewTime = renewed
+			s.update(l)
 		},
 	},
 }
@@ -305,8 +313,12 @@ func (s *S) follow(hint string) string {
 	}
 	require.NoError(s, os.Symlink(filepath.Join(cache, "bin", "kubectl"), filepath.Join(bin, "kubectl")))
 	require.NoError(s, os.Symlink(s.seictl, filepath.Join(bin, "seictl")))
-	ctx, cancel := context.WithTimeout(s.Context(), time.Minute)
+	ctx, cancel := context.WithTimeout(s.Context(), 5*time.Minute)
 	defer cancel()
+	if strings.HasPrefix(hint, "seictl node apply") || strings.HasPrefix(hint, "seictl node retry") {
+		// Scenarios share the lock of the lab.
+		hint += " " + lockPatience
+	}
 	cmd := exec.CommandContext(ctx, "bash", "-c", hint) //nolint:gosec // the product's own hint
 	cmd.Dir = s.preflightState().dir
 	cmd.Env = []string{"PATH=" + bin + ":" + os.Getenv("PATH"), "KUBECONFIG=" + s.kubeconfig, "HOME=" + bin}

@@ -221,7 +221,7 @@ func (c *Collector) namespaceFacts(ctx context.Context, ns, account string) Name
 func (c *Collector) chainIssuers(ctx context.Context, f *ClusterFacts) []ChainIssuer {
 	var out []ChainIssuer
 	seen := map[string]bool{}
-	add := func(chain, ns string, tls *v1alpha1.SidecarTLSConfig) {
+	add := func(chain, ns, node string, tls *v1alpha1.SidecarTLSConfig) {
 		if tls = tls.Normalize(); tls == nil || tls.IssuerName == "" {
 			return
 		}
@@ -230,19 +230,27 @@ func (c *Collector) chainIssuers(ctx context.Context, f *ClusterFacts) []ChainIs
 		}
 		if key := chain + "/" + ns + "/" + tls.String(); !seen[key] {
 			seen[key] = true
-			out = append(out, ChainIssuer{Chain: chain, IssuerFacts: c.issuerFacts(ctx, ns, tls)})
+			facts := c.issuerFacts(ctx, ns, tls)
+			facts.Command = func(issuer, kind string) string {
+				if node == "" {
+					return editSettings
+				}
+				return fmt.Sprintf("seictl node apply %s --tls --issuer %s --issuer-kind %s --yes", node, issuer, kind)
+			}
+			out = append(out, ChainIssuer{Chain: chain, IssuerFacts: facts})
 		}
 	}
 	for chain, d := range f.Settings.Value.Chains {
 		// An Issuer is in the namespace of each node: which one is not known here.
 		if d.IssuerKind != v1alpha1.IssuerKindIssuer {
-			add(chain, "", &v1alpha1.SidecarTLSConfig{IssuerName: d.IssuerName, IssuerKind: d.IssuerKind})
+			add(chain, "", "", &v1alpha1.SidecarTLSConfig{IssuerName: d.IssuerName, IssuerKind: d.IssuerKind})
 		}
 	}
 	for i := range f.Nodes.Value {
 		n := &f.Nodes.Value[i]
-		add(n.Spec.ChainID, n.Namespace, n.SidecarTLS())
-		add(n.Spec.ChainID, n.Namespace, n.Status.CurrentSidecarTLS.Config())
+		command := fmt.Sprintf("%s -n %s", n.Name, n.Namespace)
+		add(n.Spec.ChainID, n.Namespace, command, n.SidecarTLS())
+		add(n.Spec.ChainID, n.Namespace, command, n.Status.CurrentSidecarTLS.Config())
 	}
 	slices.SortStableFunc(out, func(a, b ChainIssuer) int { return strings.Compare(a.Chain, b.Chain) })
 	return out
