@@ -220,16 +220,25 @@ func (s *S) requests(offset int64, user string) (found []request) {
 		require.NoError(s, err)
 		var r request
 		require.NoError(s, json.Unmarshal(line, &r))
-		if r.User.Username == user && r.ImpersonatedUser == nil && r.ObjectRef != nil && r.Stage != "RequestReceived" {
+		who := r.User.Username
+		if r.ImpersonatedUser != nil {
+			who = r.ImpersonatedUser.Username
+		}
+		if who == user && r.ObjectRef != nil && r.Stage != "RequestReceived" {
 			found = append(found, r)
 		}
 	}
 }
 
 // operatorWrites are the writes of the operator from an offset on, but for the Lease, events, tokens and reviews.
-func (s *S) operatorWrites(offset int64) (found []string) {
+func (s *S) operatorWrites(offset int64) []string {
 	s.Helper()
-	for _, r := range s.requests(offset, operatorAccount) {
+	return s.writesOf(offset, operatorAccount)
+}
+
+func (s *S) writesOf(offset int64, user string) (found []string) {
+	s.Helper()
+	for _, r := range s.requests(offset, user) {
 		skip := []string{"coordination.k8s.io/leases", "events.k8s.io/events", "/serviceaccounts/token",
 			"authentication.k8s.io/tokenreviews", "authorization.k8s.io/subjectaccessreviews"}
 		if !slices.Contains([]string{"get", "list", "watch"}, r.Verb) && !slices.Contains(skip, r.resource()) {

@@ -1,0 +1,184 @@
+//go:build e2e
+
+package e2e
+
+import (
+	"fmt"
+	"math"
+	"os"
+	"strconv"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/types"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"sei.io/seictl/api/v1alpha1"
+)
+
+// benchUser is who the operator is in the audit log.
+const benchUser = "bench-operator"
+
+// TestBenchOperator measures the operator; only when BENCH_NODES says with how many nodes. It is made for the sim tier of the
+// lab: BENCH_NODES=2000 BENCH_TOGGLE=200 BENCH_BUDGET=20.
+func TestBenchOperator(t *testing.T) {
+	if os.Getenv("BENCH_NODES") == "" {
+		t.Skip("BENCH_NODES is not set")
+	}
+	s := newS(t, newEnv(t), "bench")
+	nodes, toggled, budget := number(s, "BENCH_NODES", 0), number(s, "BENCH_TOGGLE", 200), number(s, "BENCH_BUDGET", 20)
+	quiet := time.Duration(number(s, "BENCH_QUIET", 120)) * time.Second
+	s.chainBudget(budget)
+	op := s.benchOperator()
+	s.benchNodes(nodes)
+	report := func(format string, args ...any) { fmt.Fprintf(os.Stdout, "bench-operator: "+format+"\n", args...) }
+
+	offset := s.auditSize()
+	s.pass(quiet)
+	var asked []string
+	for _, r := range s.requests(offset, benchUser) {
+		if r.resource() != "coordination.k8s.io/leases" && r.Verb != "watch" {
+			asked = append(asked, r.Verb+" "+r.RequestURI)
+		}
+	}
+	rss := op.rss()
+	report("%d settled nodes, %s: %d requests besides watches and the Lease; RSS %d MiB", nodes, quiet, len(asked), rss>>20)
+	require.Empty(s, asked)
+	require.Less(s, rss, int64(200<<20))
+
+	offset = s.auditSize()
+	op.signal(os.Kill)
+	<-op.ended
+	op = s.benchOperator()
+	s.eventually("it leads again", func() error {
+		if len(s.requests(offset, benchUser)) < 10 {
+			return errNotYet
+		}
+		return nil
+	})
+	s.pass(quiet / 4)
+	require.Empty(s, s.writesOf(offset, benchUser), "a restart reads, and writes nothing")
+
+	one := s.toggle(0, 1)
+	took := s.toggle(1, toggled)
+	limit := time.Duration(1.5 * math.Ceil(float64(toggled)/float64(budget)) * float64(one))
+	report("toggling %d nodes with a budget of %d: %.1fs; one node %.1fs; the limit is %.1fs",
+		toggled, budget, took.Seconds(), one.Seconds(), limit.Seconds())
+	require.Less(s, took, limit)
+}
+
+// process is an operator on this machine.
+type process struct{ *command }
+
+func (s *S) benchOperator() process {
+	s.Helper()
+	c := s.command(s.seictl, nil, "operator", "run", "--metrics-bind-address=0", "--health-probe-bind-address=0",
+		"--as="+benchUser, "--as-group=system:masters").start()
+	s.Cleanup(func() { _ = c.cmd.Process.Kill() })
+	return process{c}
+}
+
+// rss is the resident memory, in bytes.
+func (p process) rss() int64 {
+	p.s.Helper()
+	status, err := os.ReadFile("/proc/" + strconv.Itoa(p.cmd.Process.Pid) + "/status")
+	require.NoError(p.s, err)
+	for line := range strings.Lines(string(status)) {
+		if value, ok := strings.CutPrefix(line, "VmRSS:"); ok {
+			kib, err := strconv.ParseInt(strings.TrimSpace(strings.TrimSuffix(strings.TrimSpace(value), "kB")), 10, 64)
+			require.NoError(p.s, err)
+			return kib << 10
+		}
+	}
+	require.Fail(p.s, "no VmRSS")
+	return 0
+}
+
+// chainBudget sets the budget of the scenario's chain, until it ends.
+func (s *S) chainBudget(n int) {
+	s.Helper()
+	key := types.NamespacedName{Namespace: "sei-system", Name: "seictl-config"}
+	put := func(change func(string) string) (before string) {
+		var cm corev1.ConfigMap
+		require.NoError(s, s.client.Get(background(), key, &cm))
+		before = cm.Data["config.yaml"]
+		cm.Data["config.yaml"] = change(before)
+		require.NoError(s, s.client.Update(background(), &cm))
+		return before
+	}
+	before := put(func(text string) string {
+		return text + "budgets:\n  chains:\n    " + s.chain + ": " + strconv.Itoa(n) + "\n"
+	})
+	s.Cleanup(func() { put(func(string) string { return before }) })
+}
+
+func benchName(i int) string { return fmt.Sprintf("n-%04d", i) }
+
+// benchNodes creates nodes and waits until all are Ready.
+func (s *S) benchNodes(n int) {
+	s.Helper()
+	var wg sync.WaitGroup
+	work := make(chan int)
+	for range 16 {
+		wg.Go(func() {
+			for i := range work {
+				if err := s.client.Create(s.Context(), s.manifest(benchName(i))); err != nil {
+					s.Errorf("creating a node: %v", err)
+				}
+			}
+		})
+	}
+	for i := range n {
+		work <- i
+	}
+	close(work)
+	wg.Wait()
+	s.awaitNodes(time.Duration(n)*time.Second+patience, func(o *v1alpha1.SeiNode) bool { return isReady(o) })
+}
+
+// awaitNodes watches until all nodes of the scenario are as check wants them.
+func (s *S) awaitNodes(within time.Duration, check func(*v1alpha1.SeiNode) bool) {
+	s.Helper()
+	require.Eventually(s, func() bool {
+		var list v1alpha1.SeiNodeList
+		if s.client.List(s.Context(), &list, client.InNamespace(s.ns)) != nil {
+			return false
+		}
+		for i := range list.Items {
+			if !check(&list.Items[i]) {
+				return false
+			}
+		}
+		return true
+	}, within, time.Second)
+}
+
+// toggle turns TLS on on nodes from..from+n-1 at once, and says how long it took.
+func (s *S) toggle(from, n int) time.Duration {
+	s.Helper()
+	begun := time.Now()
+	wanted := map[string]bool{}
+	for i := range n {
+		name := benchName(from + i)
+		wanted[name] = true
+		(&Node{s: s, name: name}).setTLS(byIssuer(issuerA))
+	}
+	s.awaitNodes(time.Hour, func(o *v1alpha1.SeiNode) bool {
+		return !wanted[o.Name] || (o.Status.CurrentSidecarTLS != nil && isReady(o) && !o.Status.Plan.Active())
+	})
+	return time.Since(begun)
+}
+
+// pass lets time pass, in which something must not happen.
+func (s *S) pass(d time.Duration) {
+	timer := time.NewTimer(d)
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+	case <-s.Context().Done():
+	}
+}
