@@ -13,7 +13,7 @@ import (
 // checkObjects compares the owned objects with the render of what runs.
 func checkObjects(in Input, r Report) Report {
 	if in.Snapshot == nil || in.Node.Status.Phase != v1alpha1.PhaseRunning ||
-		(r.NodeUpdateDue() && !in.Held && !blocked(in, r)) {
+		(r.NodeUpdateDue() && !in.Held && !in.Node.Spec.Paused && !blocked(in, r)) {
 		return r
 	}
 	s, node, owner := in.Snapshot, in.Node, resources.OwnerOf(in.Node)
@@ -42,7 +42,7 @@ func checkObjects(in Input, r Report) Report {
 
 	r.object(v1alpha1.TaskApplyStatefulSet, "StatefulSet", node.Name, s.StatefulSet != nil, nil)
 
-	want := resources.Service(owner, resources.ServiceParamsFor(node, current))
+	want := resources.Service(owner, CurrentService(node, s))
 	r.object(v1alpha1.TaskApplyService, "Service", node.Name, s.Service != nil,
 		func() []string { return DiffFields(want.Spec, s.Service.Spec, "spec") })
 	return r
@@ -146,4 +146,15 @@ func toMap(v any) map[string]any {
 		return nil
 	}
 	return m
+}
+
+// CurrentService are the params of the Service of what runs: its sidecar port is the live pod's, as an edit of the port
+// takes effect at the next pod cycle.
+func CurrentService(node *v1alpha1.SeiNode, s *Snapshot) v1alpha1.ServiceParams {
+	current := v1alpha1.PlanTarget{Image: node.Status.CurrentImage, SidecarTLS: node.Status.CurrentSidecarTLS.Config()}
+	p := resources.ServiceParamsFor(node, current)
+	if s != nil && s.Pod != nil {
+		p.SidecarPort = resources.SidecarPortOf(&s.Pod.Spec)
+	}
+	return p
 }

@@ -97,6 +97,19 @@ func (s *Snapshot) TemplateApplied(previous string) bool {
 	return !current || r != previous
 }
 
+// PodImage is the image of seid in the pod; empty without a pod or when it is being deleted.
+func (s *Snapshot) PodImage() string {
+	if s == nil || s.Pod == nil || s.Pod.DeletionTimestamp != nil {
+		return ""
+	}
+	for i := range s.Pod.Spec.Containers {
+		if c := &s.Pod.Spec.Containers[i]; c.Name == resources.ContainerSeid {
+			return c.Image
+		}
+	}
+	return ""
+}
+
 // ProxyRuns says whether the pod has the proxy's container.
 func (s *Snapshot) ProxyRuns() bool {
 	if s == nil || s.Pod == nil {

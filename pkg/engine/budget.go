@@ -107,15 +107,20 @@ func (b *ChainBudget) Acquire(ctx context.Context, node *v1alpha1.SeiNode, p *v1
 // full says whom a node has to wait for; empty when there is a slot.
 func (b *ChainBudget) full(members []member, node *v1alpha1.SeiNode, limit int) string {
 	var busy, validators []string
-	self, ahead := member{}, 0
+	ahead, selfDown := 0, false
 	for _, m := range members {
 		if m.node.UID == node.UID {
-			self = m
+			selfDown = m.unavailable()
+		}
+	}
+	for _, m := range members {
+		if m.node.UID == node.UID {
 			continue
 		}
+		// Of two validators that are both down, each may be repaired: one at a time goes through its cycle.
 		if b.occupies(m) {
 			busy = append(busy, m.node.Namespace+"/"+m.node.Name)
-			if m.node.Spec.Validator != nil {
+			if m.node.Spec.Validator != nil && (m.cycling() || b.reserved[m.node.UID] || !selfDown) {
 				validators = append(validators, m.node.Namespace+"/"+m.node.Name)
 			}
 		} else if b.queued(m.node) && before(m.node, node) {
@@ -124,7 +129,7 @@ func (b *ChainBudget) full(members []member, node *v1alpha1.SeiNode, limit int) 
 	}
 	slices.Sort(busy)
 	slices.Sort(validators)
-	switch down := self.node != nil && (self.unavailable() || node.Status.FirstReadyAt == nil); {
+	switch down := selfDown || node.Status.FirstReadyAt == nil; {
 	case node.Spec.Validator != nil && len(validators) > 0:
 		return fmt.Sprintf("waits for validator %s: one validator of chain %s at a time", strings.Join(validators, ", "), node.Spec.ChainID)
 	case down:

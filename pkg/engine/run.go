@@ -50,7 +50,8 @@ func (p *pass) resume(active *v1alpha1.Plan) {
 		// Nobody drove the plan meanwhile: that is not the node's fault.
 		plan.Rearm(active, i, &p.settings, p.now)
 	}
-	if t.Type == v1alpha1.TaskMarkReady && !plan.Accepted(t) {
+	// A refusal on record says that nothing was delivered; with nothing on record it has to be assumed that it was.
+	if t.Type == v1alpha1.TaskMarkReady && !plan.Accepted(t) && t.Error == "" {
 		out := v1alpha1.TaskOutput{}
 		if t.Output != nil {
 			out = *t.Output

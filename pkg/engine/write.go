@@ -79,6 +79,9 @@ func (p *pass) write(ctx context.Context) error {
 		return fmt.Errorf("patching status of SeiNode %s/%s: %w", p.node.Namespace, p.node.Name, err)
 	}
 	failpoint.Hit("after/status-patch")
+	if p.node.Status.Plan != nil && (written.Status.Plan == nil || written.Status.Plan.ID != p.node.Status.Plan.ID) {
+		return fmt.Errorf("the CRD of SeiNode in the cluster drops status.plan: no plan can run; next: seictl install base --apply")
+	}
 	p.out.Node, p.out.Changed = written, true
 	p.remember(known{written: written, working: written})
 	p.announce()

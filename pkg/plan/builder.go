@@ -66,8 +66,13 @@ func TaskID(planID string, t v1alpha1.TaskType, index int) string {
 
 // latch is what the node runs now: where a rollback returns to.
 func (in *Input) latch() v1alpha1.PlanPrevious {
+	image := in.Node.Status.CurrentImage
+	if running := in.Snapshot.PodImage(); running != "" {
+		// Somebody may have changed the template: a rollback returns to the revision, and so to its image.
+		image = running
+	}
 	return v1alpha1.PlanPrevious{
-		Image:              in.Node.Status.CurrentImage,
+		Image:              image,
 		SidecarTLS:         in.Node.Status.CurrentSidecarTLS.DeepCopy(),
 		ControllerRevision: in.Snapshot.Revision(),
 		Ready:              in.Snapshot.PodReady(),

@@ -186,7 +186,7 @@ func TestAttempts(t *testing.T) {
 	})
 	t.Run("a failed rollback is retried with what it had, before anything else", func(t *testing.T) {
 		n := runningNode(nil)
-		n.Spec.Image = "seid:v3"
+		n.Spec.Sidecar = &v1alpha1.SidecarConfig{TLS: toggle().Target.SidecarTLS}
 		cause := v1alpha1.RollbackCause{PlanID: planA, Target: toggle().Target, Reason: "x"}
 		n.Status.Plan = failAt(BuildNodeRollbackPlan(input(n, live("r2", "r2")), toggle().Previous, cause), v1alpha1.TaskReplacePod)
 		s := live("r2", "r2")
@@ -196,6 +196,12 @@ func TestAttempts(t *testing.T) {
 		require.Equal(t, int32(2), d.Plan.Attempt)
 		require.Equal(t, "r1", d.Plan.Previous.ControllerRevision)
 		require.Equal(t, cause, *d.Plan.RollsBack)
+
+		n.Spec.Image = "seid:v3"
+		d = Resolve(input(n, s), Options{})
+		require.Equal(t, v1alpha1.NodeUpdate, d.Plan.Kind, "an edit overtakes a rollback that does not work")
+		require.Equal(t, "r1", d.Plan.Previous.ControllerRevision)
+		require.Equal(t, 1, PodCycles(d.Plan))
 	})
 	t.Run("a MarkReady that failed after it was accepted leaves no failed plan behind", func(t *testing.T) {
 		n := runningNode(nil)

@@ -89,6 +89,8 @@ func BuildNodeRepairPlan(in Input) *v1alpha1.Plan {
 		Image: in.Node.Status.CurrentImage, SidecarTLS: in.Node.Status.CurrentSidecarTLS.Config(),
 	}
 	p := in.paramsFor(target)
+	service := drift.CurrentService(in.Node, in.Snapshot)
+	p.service = v1alpha1.TaskParams{Service: &service}
 	byTask := map[v1alpha1.TaskType]v1alpha1.TaskParams{
 		v1alpha1.TaskApplySidecarCert: p.cert, v1alpha1.TaskDeleteSidecarCert: p.cert,
 		v1alpha1.TaskApplyRBACProxyConfig: p.proxyConfig, v1alpha1.TaskDeleteRBACProxyConfig: p.proxyConfig,

@@ -160,6 +160,9 @@ func (in *Input) next(failed *v1alpha1.Plan, opt Options) Decision {
 	}
 	// A pod that waits on the wrong template must not be released: the rollback goes on first.
 	if failed != nil && failed.Kind == v1alpha1.NodeRollback {
+		if in.rollbackOvertaken(failed) {
+			return Decision{Plan: BuildNodeUpdatePlan(*in, failed.Previous, true), New: true, Ended: failed}
+		}
 		return in.attempt(failed, opt, func() *v1alpha1.Plan {
 			return BuildNodeRollbackPlan(*in, failed.Previous, *failed.RollsBack)
 		})
@@ -176,6 +179,16 @@ func (in *Input) next(failed *v1alpha1.Plan, opt Options) Decision {
 		d.Idle, d.Detail = IdleHeld, node.Status.Hold.Reason
 	}
 	return d
+}
+
+// rollbackOvertaken says whether a rollback that failed has been overtaken: the spec now asks for something else than what
+// failed and what ran before, or there is no StatefulSet left to return. Trying it again would keep the node down.
+func (in *Input) rollbackOvertaken(failed *v1alpha1.Plan) bool {
+	if in.Node.Spec.Paused {
+		return false
+	}
+	edited := !in.Drift.Target.Equal(failed.RollsBack.Target) && !in.Drift.Target.Equal(failed.Previous.Target())
+	return edited || (in.Snapshot != nil && in.Snapshot.StatefulSet == nil)
 }
 
 func (in *Input) nextInit(failed *v1alpha1.Plan, opt Options) Decision {
@@ -201,7 +214,12 @@ func (in *Input) startable(d Decision) Decision {
 
 func (in *Input) nextUpdate(failed *v1alpha1.Plan, opt Options) Decision {
 	if in.Node.Spec.Paused {
-		return Decision{Idle: IdlePaused, Detail: "spec.paused is true: the update starts when it is false"}
+		// A pause holds updates, not the repair of what was lost.
+		d := in.nextRepair(failed, opt)
+		if d.Plan == nil {
+			d.Idle, d.Detail = IdlePaused, "spec.paused is true: the update starts when it is false"
+		}
+		return d
 	}
 	d := in.startable(in.attempt(failed, opt, func() *v1alpha1.Plan {
 		if failed != nil && failed.Kind == v1alpha1.NodeUpdate && !PointOfNoReturn(failed) && in.applied(failed) {
@@ -225,6 +243,9 @@ func (in *Input) nextRepair(failed *v1alpha1.Plan, opt Options) Decision {
 		d := Decision{}
 		// What failed has no object any more; an update that failed after the point of no return stays to be read.
 		kept := failed != nil && failed.Kind == v1alpha1.NodeUpdate && PointOfNoReturn(failed)
+		if kept && Held(in.Node, in.Snapshot) && !in.Snapshot.PodReady() {
+			d.Idle, d.Detail = IdleHeld, in.Node.Status.Hold.Reason
+		}
 		if failed != nil && !kept && !Held(in.Node, in.Snapshot) {
 			d.Ended = failed
 		}

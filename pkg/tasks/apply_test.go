@@ -2,6 +2,7 @@ package tasks
 
 import (
 	"context"
+	"fmt"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -77,6 +78,22 @@ func TestApplyOtherObjects(t *testing.T) {
 	}
 }
 
+func TestApplyStatefulSetRefusesOneThatWasScaled(t *testing.T) {
+	for name, replicas := range map[string]int32{"stopped on purpose": 0, "two": 2} {
+		t.Run(name, func(t *testing.T) {
+			sts := testStatefulSet()
+			sts.Spec.Replicas = &replicas
+			counts := map[string]int{}
+			live := fakeClient(t, counting(counts), sts)
+			env := envOf(live)
+			_, err := Run(t.Context(), env, input(v1alpha1.TaskApplyStatefulSet, statefulSetParams(env, nil)))
+			require.True(t, IsTerminal(err))
+			require.ErrorContains(t, err, fmt.Sprintf("was scaled to %d replicas", replicas))
+			require.Zero(t, counts["apply"], "nothing is written")
+		})
+	}
+}
+
 func TestApplyToAnObjectOfOursIsOneRequest(t *testing.T) {
 	counts := map[string]int{}
 	live := fakeClient(t, counting(counts), testStatefulSet())
@@ -87,7 +104,7 @@ func TestApplyToAnObjectOfOursIsOneRequest(t *testing.T) {
 	}}, testStatefulSet())
 	_, err := Run(t.Context(), env, input(v1alpha1.TaskApplyStatefulSet, statefulSetParams(env, nil)))
 	require.NoError(t, err)
-	require.Equal(t, map[string]int{"apply": 1}, counts)
+	require.Equal(t, map[string]int{"apply": 1, "get": 1}, counts, "whether it was scaled is read live")
 }
 
 func TestApplyLeavesForeignObjectsAlone(t *testing.T) {

@@ -26,6 +26,10 @@ func applyRevision(ctx context.Context, env *Env, in Input, revision string) (Re
 	} else if err != nil {
 		return Result{}, fmt.Errorf("reading StatefulSet %s: %w", key, err)
 	}
+	if n := sts.Spec.Replicas; n != nil && *n == 0 {
+		// More than one is brought back to one; none was somebody's wish.
+		return Result{}, scaled(sts)
+	}
 	rev := &appsv1.ControllerRevision{}
 	err := env.Live.Get(ctx, client.ObjectKey{Namespace: key.Namespace, Name: revision}, rev)
 	switch {

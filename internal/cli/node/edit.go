@@ -78,6 +78,8 @@ func (e *Edit) Apply(node *v1alpha1.SeiNode, defaults issuerDefaults) (*v1alpha1
 		if !n.Spec.Sidecar.TLS.Equal(tls) {
 			n.Spec.Sidecar.TLS = tls
 		}
+		// An earlier consent to the removal would outlive the change of mind.
+		delete(n.Annotations, v1alpha1.AnnotationAllowTLSRemoval)
 	}
 	if e.NoTLS {
 		removeTLS(n)

@@ -76,7 +76,11 @@ func (v *verifier) verify(ctx context.Context, n *v1alpha1.SeiNode) (Verificatio
 	}
 	current := n.Status.CurrentSidecarTLS.Config()
 	out.Source = current.String()
-	if want := n.SidecarTLS(); !want.Equal(current) {
+	switch want := n.SidecarTLS(); {
+	case want != nil && !want.Equal(current):
+		out.check("spec", false, "the spec asks for TLS from %s and what was observed is %s: see seictl node plan %s -n %s",
+			want, plan.TLSText(current), n.Name, n.Namespace)
+	case want == nil && current != nil:
 		out.Warnings = append(out.Warnings, fmt.Sprintf("the spec asks for TLS %s: see seictl node plan %s -n %s",
 			plan.TLSText(want), n.Name, n.Namespace))
 	}
