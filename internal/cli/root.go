@@ -18,6 +18,7 @@ import (
 	ctrl "sigs.k8s.io/controller-runtime"
 
 	"sei.io/seictl/internal/cli/check"
+	"sei.io/seictl/internal/cli/complete"
 	"sei.io/seictl/internal/cli/config"
 	"sei.io/seictl/internal/cli/exit"
 	"sei.io/seictl/internal/cli/factory"
@@ -37,6 +38,7 @@ func Main() int {
 	f := factory.New(streams)
 	f.Terminal = ui.Detect()
 	f.NoColor = os.Getenv("NO_COLOR") != ""
+	f.Command = commandName(os.Args[0])
 	// Libraries log what our own errors say better.
 	log.SetOutput(io.Discard)
 	klog.SetLogger(logr.Discard())
@@ -50,7 +52,7 @@ func Run(ctx context.Context, f *factory.Factory, args []string) int {
 	cmd.SetArgs(args)
 	err := cmd.ExecuteContext(ctx)
 	if msg := exit.Message(err); msg != "" {
-		fmt.Fprintln(f.ErrOut, f.Notices().Bad("error")+": "+strings.ReplaceAll(strings.TrimSpace(msg), "\n", " "))
+		fmt.Fprintln(f.ErrOut, f.Notices().Bad("error")+": "+f.Rename(strings.ReplaceAll(strings.TrimSpace(msg), "\n", " ")))
 	}
 	return exit.Code(err)
 }
@@ -89,6 +91,8 @@ func NewCmdRoot(f *factory.Factory) *cobra.Command {
 		operator.NewCmdOperator(f),
 		version.NewCmdVersion(f, nil),
 	)
+	complete.Install(cmd, f)
+	callAs(cmd, f)
 	return cmd
 }
 

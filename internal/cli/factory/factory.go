@@ -4,6 +4,7 @@ package factory
 import (
 	"context"
 	"fmt"
+	"io"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -27,6 +28,8 @@ type Factory struct {
 	NoColor bool
 	// Terminal says what the streams are.
 	Terminal ui.Terminal
+	// Command is what the program was called by: "seictl", or "kubectl seictl" as a plugin.
+	Command string
 	// Now tells the time.
 	Now func() time.Time
 	// Connect opens the cluster; see Cluster. It does no I/O but reading the kubeconfig.
@@ -42,6 +45,7 @@ func New(streams genericiooptions.IOStreams) *Factory {
 		Flags:       genericclioptions.NewConfigFlags(true),
 		Preferences: &config.Preferences{},
 		Color:       ui.ColorAuto,
+		Command:     CommandName,
 		Terminal:    ui.Terminal{Width: 80},
 		Now:         time.Now,
 		Connect:     connect,
@@ -72,12 +76,18 @@ func (f *Factory) Namespace() (namespace string, explicit bool, err error) {
 
 // Printer writes to standard output for people.
 func (f *Factory) Printer() *ui.Printer {
-	return ui.NewPrinter(f.Out, ui.UseColor(f.Color, f.Terminal.Out, f.NoColor), f.Terminal.Width)
+	return f.printer(f.Out, f.Terminal.Out)
 }
 
 // Notices writes to standard error for people.
 func (f *Factory) Notices() *ui.Printer {
-	return ui.NewPrinter(f.ErrOut, ui.UseColor(f.Color, f.Terminal.Err, f.NoColor), f.Terminal.Width)
+	return f.printer(f.ErrOut, f.Terminal.Err)
+}
+
+func (f *Factory) printer(out io.Writer, tty bool) *ui.Printer {
+	p := ui.NewPrinter(out, ui.UseColor(f.Color, tty, f.NoColor), f.Terminal.Width)
+	p.Fit, p.Rename = tty, f.Rename
+	return p
 }
 
 // Confirm asks, on a terminal only; elsewhere --yes is required.

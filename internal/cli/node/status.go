@@ -70,8 +70,9 @@ func statusRun(ctx context.Context, o *StatusOptions) error {
 		nodes[i] = targets[i].node
 	}
 	var ended error
+	gone := map[types.NamespacedName]bool{}
 	if o.Watch {
-		if ended, err = o.follow(ctx, nodes); err != nil {
+		if ended, err = o.follow(ctx, nodes, gone); err != nil {
 			return err
 		}
 	}
@@ -79,6 +80,9 @@ func statusRun(ctx context.Context, o *StatusOptions) error {
 	code := exit.OK
 	for _, n := range nodes {
 		d := statusDocument(n, o.Now())
+		if gone[client.ObjectKeyFromObject(n)] {
+			d.State, d.Detail = string(drive.Failed), "the node was deleted"
+		}
 		code = worse(code, drive.State(d.State).Code())
 		documents = append(documents, d)
 	}
@@ -104,8 +108,8 @@ func statusDocument(n *v1alpha1.SeiNode, now time.Time) Document {
 	return d
 }
 
-// follow updates nodes in place until each is settled. ended is why ctx ended before that.
-func (o *StatusOptions) follow(ctx context.Context, nodes []*v1alpha1.SeiNode) (ended, err error) {
+// follow updates nodes in place until each is settled or gone. ended is why ctx ended before that.
+func (o *StatusOptions) follow(ctx context.Context, nodes []*v1alpha1.SeiNode, gone map[types.NamespacedName]bool) (ended, err error) {
 	c, err := o.Cluster()
 	if err != nil {
 		return nil, err
@@ -124,11 +128,15 @@ func (o *StatusOptions) follow(ctx context.Context, nodes []*v1alpha1.SeiNode) (
 		defer mu.Unlock()
 		working := false
 		for i, n := range nodes {
-			if client.ObjectKeyFromObject(n) == key && node != nil {
+			at := client.ObjectKeyFromObject(n)
+			if at == key {
+				gone[key] = node == nil
+			}
+			if at == key && node != nil {
 				nodes[i] = node
 				progress.Node(key, node, "")
 			}
-			working = working || statusDocument(nodes[i], o.Now()).State == string(drive.Working)
+			working = working || !gone[at] && statusDocument(nodes[i], o.Now()).State == string(drive.Working)
 		}
 		if !working {
 			stop()

@@ -42,6 +42,9 @@ func (f *Format) String() string { return f.value }
 // Type names the value in help texts.
 func (f *Format) Type() string { return "FORMAT" }
 
+// Allowed are the formats, for completion.
+func (f *Format) Allowed() []string { return f.allowed }
+
 // Set checks and sets the format.
 func (f *Format) Set(s string) error {
 	if !slices.Contains(f.allowed, s) {

@@ -5,13 +5,15 @@ import (
 	"strings"
 
 	"github.com/charmbracelet/lipgloss"
+	"github.com/charmbracelet/x/ansi"
 )
 
 // gap between columns.
 const gap = "  "
 
 // Table writes rows in aligned columns, indented, under a header where there is one. The last column is wrapped into what
-// is left of the width; where that is too little it goes on a line of its own.
+// is left of the width; where that is too little it goes on a line of its own. With a header nothing is wrapped: on a
+// terminal the widest cells are cut.
 func (p *Printer) Table(indent string, header []string, rows [][]string) {
 	if len(rows) == 0 {
 		return
@@ -29,12 +31,16 @@ func (p *Printer) Table(indent string, header []string, rows [][]string) {
 	for _, row := range rows {
 		measure(row)
 	}
+	if p.Fit && len(header) > 0 {
+		fit(widths, p.Width-lipgloss.Width(indent)-len(gap)*(len(widths)-1))
+		rows, header = cut(rows, widths), cut([][]string{header}, widths)[0]
+	}
 	left := lipgloss.Width(indent)
 	for _, w := range widths[:len(widths)-1] {
 		left += w + len(gap)
 	}
 	if len(header) > 0 {
-		// A table with a header is not wrapped: it is read column by column, and cut by whoever pipes it.
+		// It is read column by column, and off a terminal it is cut by whoever pipes it.
 		wide := *p
 		wide.Width = math.MaxInt
 		p = &wide
@@ -43,6 +49,40 @@ func (p *Printer) Table(indent string, header []string, rows [][]string) {
 	for _, row := range rows {
 		p.row(indent, left, widths, row)
 	}
+}
+
+// minCell is what is left of a cell at least.
+const minCell = 8
+
+// fit narrows the widest columns until all of them have room.
+func fit(widths []int, room int) {
+	total := 0
+	for _, w := range widths {
+		total += w
+	}
+	for ; total > room; total-- {
+		widest := 0
+		for i, w := range widths {
+			if w > widths[widest] {
+				widest = i
+			}
+		}
+		if widths[widest] <= minCell {
+			return
+		}
+		widths[widest]--
+	}
+}
+
+func cut(rows [][]string, widths []int) [][]string {
+	out := make([][]string, len(rows))
+	for i, row := range rows {
+		out[i] = make([]string, len(row))
+		for k, cell := range row {
+			out[i][k] = ansi.Truncate(cell, widths[k], "…")
+		}
+	}
+	return out
 }
 
 func styled(cells []string, style func(string) string) []string {

@@ -63,6 +63,10 @@ func UseColor(mode string, tty bool, noColor bool) bool {
 type Printer struct {
 	// Width to wrap at, in columns.
 	Width int
+	// Fit cuts the cells of tables with a header to the width: on a terminal, where nobody can cut or search a long line.
+	Fit bool
+	// Rename edits every line; may be nil.
+	Rename func(string) string
 
 	out   io.Writer
 	theme *lipgloss.Renderer
@@ -83,7 +87,11 @@ func NewPrinter(out io.Writer, color bool, width int) *Printer {
 
 // Line writes one line as it is.
 func (p *Printer) Line(format string, args ...any) {
-	fmt.Fprintln(p.out, strings.TrimRight(fmt.Sprintf(format, args...), " "))
+	line := strings.TrimRight(fmt.Sprintf(format, args...), " ")
+	if p.Rename != nil {
+		line = p.Rename(line)
+	}
+	fmt.Fprintln(p.out, line)
 }
 
 // Wrap writes text behind a first prefix, wrapped, with later lines indented as far.
