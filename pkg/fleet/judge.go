@@ -43,7 +43,7 @@ func (c ChainSample) Moving() (ok bool, why string) {
 	case c.CatchingUp:
 		return false, fmt.Sprintf("seid is catching up (height %d)", c.Height)
 	case c.Height <= c.First:
-		return false, fmt.Sprintf("the height of seid does not move (%d)", c.Height)
+		return false, fmt.Sprintf("the height of seid has not moved yet (%d)", c.Height)
 	}
 	return true, ""
 }
@@ -58,7 +58,10 @@ func (s *stepper) judge(n *NodeRecord) (Outcome, string) {
 	switch {
 	case owner == nil:
 		return NodeFailed, fmt.Sprintf("%s %s is gone", o.Kind, o.Name)
-	case !o.Edited:
+	case !o.Edited && !ownerTLS.Equal(o.Target) && !ownerTLS.Equal(o.Previous):
+		return NodeFailed, fmt.Sprintf("spec.sidecar.tls of %s was changed from %s to %s by %s since the rollout was planned: nothing was written",
+			o.Object, plan.TLSText(o.Previous), plan.TLSText(ownerTLS), lastWriter(owner))
+	case !o.Edited && !ownerTLS.Equal(o.Target):
 		return Started, "the change is being written"
 	case !ownerTLS.Equal(o.Target):
 		return NodeFailed, fmt.Sprintf("spec.sidecar.tls of %s was changed to %s by %s: commit the change where it is managed from",
@@ -83,7 +86,7 @@ func (s *stepper) progress(n *NodeRecord, node *v1alpha1.SeiNode, o *ObjectRecor
 	case st.Plan.Active():
 		return Started, under(node)
 	case st.ObservedGeneration < node.Generation:
-		return Started, "the change is not seen yet: who drives?"
+		return Started, "the change is not seen yet"
 	}
 	if !running {
 		return s.notRunning(node, o.Target)

@@ -16,6 +16,7 @@ import (
 	"sei.io/seictl/internal/cli/exit"
 	"sei.io/seictl/internal/cli/factory"
 	"sei.io/seictl/internal/cli/output"
+	"sei.io/seictl/pkg/engine/lock"
 	"sei.io/seictl/pkg/fleet"
 	"sei.io/seictl/pkg/operator"
 )
@@ -39,10 +40,29 @@ func (s *session) open(ctx context.Context, p *proposal) (*entry, error) {
 	}
 	for _, e := range all {
 		if e.record.State.Open() {
-			return e, nil
+			return e, s.alive(ctx, e.record)
 		}
 	}
 	return nil, nil
+}
+
+// alive clears the driver of a rollout when it is gone without having said so, as after a kill -9.
+func (s *session) alive(ctx context.Context, r *fleet.Record) error {
+	if r.Driver == "" {
+		return nil
+	}
+	l, err := lock.NewForConfig(s.cluster.Config, lock.Self(lock.KindCLI), lock.Options{Name: leaseName(r.Chain)})
+	if err != nil {
+		return fmt.Errorf("preparing the lock: %w", err)
+	}
+	switch held, err := l.Peek(ctx); {
+	case err != nil:
+		// Whoever may not look takes the record's word.
+		return nil //nolint:nilerr // the record says enough
+	case held == nil, held.Expired(s.Now()):
+		r.Driver = ""
+	}
+	return nil
 }
 
 // replace ends the rollout whose place another takes.

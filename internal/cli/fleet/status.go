@@ -99,6 +99,9 @@ func statusRun(ctx context.Context, o *StatusOptions) error {
 	}
 	doc := statusDocument{Counts: map[fleet.Outcome]int{}, Causes: []fleet.Cause{}, TLS: tlsOf(seen.nodes, o.Chain)}
 	if e != nil {
+		if err := s.alive(ctx, e.record); err != nil {
+			return err
+		}
 		fleet.Refresh(e.record, viewOf(seen, o.Now()))
 		doc.Rollout, doc.Counts, doc.Causes = e.record, e.record.Count(), append(doc.Causes, e.record.Causes()...)
 	}
@@ -279,7 +282,8 @@ func historyRun(ctx context.Context, o *StatusOptions) error {
 	if err != nil {
 		return err
 	}
-	all, err := (&store{cluster: c}).list(ctx, o.Chain)
+	s := &session{Factory: o.Factory, cluster: c, store: &store{cluster: c}, output: &o.Output}
+	all, err := s.store.list(ctx, o.Chain)
 	if err != nil {
 		return err
 	}
@@ -287,6 +291,9 @@ func historyRun(ctx context.Context, o *StatusOptions) error {
 	rows := [][]string{}
 	for _, e := range all {
 		r := e.record
+		if err := s.alive(ctx, r); err != nil {
+			return err
+		}
 		records = append(records, r)
 		counts := r.Count()
 		state := string(r.State)

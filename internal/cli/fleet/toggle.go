@@ -128,6 +128,9 @@ func toggleRun(ctx context.Context, o *ToggleOptions) error {
 		case open == nil:
 		case same(open.record, p.record):
 			return s.resume(ctx, open, p)
+		case open.record.Driver != "":
+			return exit.Errorf(exit.LockHeld, "rollout %s of chain %s (%s) is under way, driven by %s; nothing was changed; next: seictl fleet status --chain %s -w",
+				open.record.Name, open.record.Chain, open.record.Action, open.record.Driver, open.record.Chain)
 		case open.record.State != fleet.Failed && p.plan.Working() > 0:
 			return fmt.Errorf("rollout %s of chain %s (%s) is %s: nothing was changed; next: seictl fleet resume --chain %s, or seictl fleet abort --chain %s",
 				open.record.Name, open.record.Chain, open.record.Action, stateText(open.record), open.record.Chain, open.record.Chain)
