@@ -21,7 +21,6 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/api/meta"
-	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/types"
@@ -94,13 +93,6 @@ func (s *S) bear(nodes ...*v1alpha1.SeiNode) {
 // background is for cleanups: the scenario's own context has ended by then.
 func background() context.Context { return context.Background() }
 
-func (n *Node) condition(conditionType string) *metav1.Condition {
-	n.s.Helper()
-	c := meta.FindStatusCondition(n.get().Status.Conditions, conditionType)
-	require.NotNil(n.s, c, "condition %s", conditionType)
-	return c
-}
-
 // rolledBack is the kind of the plan that ended last.
 func (n *Node) rolledBack() v1alpha1.PlanKind {
 	n.s.Helper()
@@ -115,8 +107,11 @@ func (n *Node) awaitRemoval() {
 		for name, o := range map[string]client.Object{
 			n.name: &appsv1.StatefulSet{}, n.podName(): &corev1.Pod{}, n.certificateName(): &cmv1.Certificate{},
 		} {
-			if err := n.s.get(name, o); !apierrors.IsNotFound(err) {
-				return fmt.Errorf("%T %s: %v", o, name, err)
+			switch err := n.s.get(name, o); {
+			case err == nil:
+				return fmt.Errorf("%T %s is still there", o, name)
+			case !apierrors.IsNotFound(err):
+				return err
 			}
 		}
 		return nil

@@ -54,7 +54,7 @@ func (s *S) registry(ctx context.Context, method, path string, body any) {
 // lab runs a command of the lab, such as stop COMPONENT.
 func (s *S) lab(args ...string) {
 	s.Helper()
-	out, err := exec.CommandContext(background(), "lab/lab.sh", args...).CombinedOutput() //nolint:gosec // our own script
+	out, err := exec.CommandContext(background(), "lab/lab.sh", args...).CombinedOutput()
 	require.NoError(s, err, "lab %v: %s", args, out)
 }
 

@@ -199,7 +199,7 @@ func (s *S) withoutApprover() {
 		require.NoError(s, err)
 		cache = filepath.Join(dir, "seictl-lab")
 	}
-	cmd := exec.Command(filepath.Join(cache, "bin", "labkube"), "cert-manager", "--approver=false", //nolint:gosec // the lab's own
+	cmd := exec.Command(filepath.Join(cache, "bin", "labkube"), "cert-manager", "--approver=false",
 		"--kubeconfig="+filepath.Join(s.labDir, "pki", "cert-manager.kubeconfig"),
 		"--cluster-resource-namespace=cert-manager", "--healthz-address=127.0.0.1:9403")
 	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
