@@ -54,6 +54,11 @@ generate: ## Generate the deepcopy functions of the API types
 manifests: ## Generate the CRDs from the API types
 	$(CONTROLLER_GEN) crd paths=./api/... output:crd:artifacts:config=config/crd/bases
 
+.PHONY: docs
+docs: ## Generate the reference of the commands in docs/cli
+	rm -f docs/cli/seictl*.md
+	go run ./hack/gendocs docs/cli
+
 .PHONY: clean
 clean: ## Remove what was built
 	rm -rf bin

@@ -28,6 +28,10 @@ generated() {
   return "$stale"
 }
 
+reference() { # of the commands
+  go run ./hack/gendocs "$tmp/cli" && diff -ru --exclude=README.md docs/cli "$tmp/cli" || { echo "stale reference: run 'make docs'"; return 1; }
+}
+
 formatted() {
   local files
   files=$(git ls-files -z --cached --others --exclude-standard -- '*.go' | xargs -0 ls -d 2>/dev/null | xargs gofmt -l) || return 1
@@ -61,6 +65,7 @@ alerts() {
 }
 
 check "generated files" generated
+check "reference of the commands" reference
 check "gofmt" formatted
 check "go mod tidy" tidy
 check "alerts" alerts
