@@ -52,6 +52,10 @@ func (p *pass) conclude() {
 	}
 	p.out.Settled = !active && p.decision.Idle == plan.NotIdle && p.snapshot.ForeignController == "" &&
 		!p.report.NodeUpdateDue() && st.Phase == v1alpha1.PhaseRunning
+	if p.out.Settled && p.snapshot.Sidecar != drift.SidecarOK {
+		p.out.Settled, p.out.Awaits = false, awaitsText(p.snapshot)
+		p.wakeAfter(sidecarPoll)
+	}
 	if p.out.RequeueAfter == 0 && !p.nextWake.IsZero() {
 		p.out.RequeueAfter = max(p.nextWake.Sub(p.now), 1)
 	}
@@ -246,4 +250,11 @@ func podText(s *drift.Snapshot) string {
 		return "there is no pod"
 	}
 	return "pod " + s.Pod.Name + " is not Ready"
+}
+
+func awaitsText(s *drift.Snapshot) string {
+	if s.Pod == nil {
+		return "there is no pod yet"
+	}
+	return strings.TrimSuffix("pod "+s.Pod.Name+" does not answer yet: "+s.SidecarDetail, ": ")
 }

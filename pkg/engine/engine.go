@@ -103,8 +103,11 @@ type Outcome struct {
 	Detail string
 	// RequeueAfter asks for another pass where no watch can tell; zero when a watch will, negative for at once.
 	RequeueAfter time.Duration
-	// Settled says that no plan is active or due.
+	// Settled says that no plan is active or due, and that none is about to be: the sidecar answers.
 	Settled bool
+	// Awaits says what a node with nothing due waits for, whose sidecar does not answer: its pod may be coming up, and will
+	// need to be marked ready.
+	Awaits string
 	// Warnings for whoever reads the status.
 	Warnings []string
 }

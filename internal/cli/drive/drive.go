@@ -190,6 +190,9 @@ func (t *tracker) update(u operator.NodeUpdate) {
 		t.denied = 0
 		o := u.Outcome
 		v := t.goals[i].judge(u.Node, o.Idle, o.Detail, o.Settled)
+		if v.State == Working && o.Awaits != "" {
+			v = t.goals[i].asleep(u.Node, o.Awaits, time.Now())
+		}
 		if v.State == Working && o.Idle == "" && o.Detail != "" && !u.Node.Status.Plan.Active() {
 			// Another controller writes the node: no pass will go on.
 			v = Verdict{State: Failed, Detail: o.Detail}

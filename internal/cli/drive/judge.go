@@ -48,6 +48,8 @@ type Goal struct {
 	Generation int64
 	// Since is when it began; plans that ended before do not count.
 	Since time.Time
+	// asleepSince is when the node was first seen with nothing due and a sidecar that does not answer.
+	asleepSince time.Time
 	// Retry is the value of the request to retry that was written; empty for none. A node without it was read before.
 	Retry string
 }
@@ -109,4 +111,20 @@ func failedText(node *v1alpha1.SeiNode, detail string) string {
 		return "failed: " + node.Status.Hold.Reason
 	}
 	return node.Status.Hold.Reason
+}
+
+// comesUp is how long a pod with nothing due may take until its sidecar answers.
+const comesUp = 3 * time.Minute
+
+// asleep judges a node with nothing due whose sidecar does not answer: its pod may be coming up, and will need its
+// mark-ready then.
+func (g *Goal) asleep(node *v1alpha1.SeiNode, awaits string, now time.Time) Verdict {
+	if g.asleepSince.IsZero() {
+		g.asleepSince = now
+	}
+	if now.Sub(g.asleepSince) < comesUp {
+		return Verdict{State: Working, Detail: awaits}
+	}
+	return Verdict{State: Failed, Detail: fmt.Sprintf("%s, for %s; next: seictl node explain %s -n %s",
+		awaits, comesUp, node.Name, node.Namespace)}
 }

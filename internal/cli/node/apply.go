@@ -219,7 +219,7 @@ func (a *application) edits() []*target {
 // spec. A node that runs what it should, and says so, is left alone.
 func (a *application) needsPass(i int) bool {
 	item, t := &a.items[i], &a.targets[i]
-	if item.Due() || item.Blocked() {
+	if item.Due() || item.Blocked() || item.Asleep {
 		return true
 	}
 	return a.stale[i] || t.live == nil || t.live.Status.ObservedGeneration < t.live.Generation

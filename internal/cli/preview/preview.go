@@ -37,6 +37,9 @@ type Item struct {
 	Report   drift.Report  `json:"-"`
 	// Foreign names another live controller that writes the node; empty for none. The engine refuses such a node.
 	Foreign string `json:"-"`
+	// Asleep says that the sidecar of a running node does not answer: its pod may be coming up, and will need to be marked
+	// ready.
+	Asleep bool `json:"-"`
 }
 
 // Node names a node.
@@ -115,6 +118,7 @@ func Build(in Input) Item {
 	case plan.IdleTerminating:
 		item.Warnings = append(item.Warnings, decision.Detail)
 	}
+	item.Asleep = in.Snapshot != nil && in.Node.Status.Phase == v1alpha1.PhaseRunning && in.Snapshot.Sidecar != drift.SidecarOK
 	if in.Snapshot != nil && in.Snapshot.ForeignController != "" {
 		item.Foreign = in.Snapshot.ForeignController
 		item.Warnings = append(item.Warnings, "the controller "+item.Foreign+" writes this node as well: stop it before seictl drives the node")
