@@ -319,7 +319,7 @@ func (s *S) follow(hint string) string {
 		// Scenarios share the lock of the lab.
 		hint += " " + lockPatience
 	}
-	cmd := exec.CommandContext(ctx, "bash", "-c", hint) //nolint:gosec // the product's own hint
+	cmd := exec.CommandContext(ctx, "bash", "-c", hint)
 	cmd.Dir = s.preflightState().dir
 	cmd.Env = []string{"PATH=" + bin + ":" + os.Getenv("PATH"), "KUBECONFIG=" + s.kubeconfig, "HOME=" + bin}
 	out, err := cmd.CombinedOutput()
@@ -344,7 +344,7 @@ func mendByFlags(s *S, hint string) {
 
 func (s *S) correctIssuer(path string) {
 	s.Helper()
-	data, err := os.ReadFile(path) //nolint:gosec // the scenario's own file
+	data, err := os.ReadFile(path)
 	require.NoError(s, err)
 	text := strings.NewReplacer("issuerName: "+issuerNone, "issuerName: "+issuerA, "issuerKind: Issuer", "issuerKind: ClusterIssuer").Replace(string(data))
 	require.NoError(s, os.WriteFile(path, []byte(text), 0o600))

@@ -99,7 +99,7 @@ func cluster(t *testing.T, n *v1alpha1.SeiNode, funcs interceptor.Funcs, more ..
 			require.NoError(t, err)
 		}
 	}
-	return interceptor.NewClient(c.(client.WithWatch), funcs)
+	return interceptor.NewClient(c, funcs)
 }
 
 func withPod(n *v1alpha1.SeiNode) *drift.Snapshot {
@@ -240,9 +240,9 @@ func TestOverlayKeepsWhatOthersWrote(t *testing.T) {
 		},
 	}}}
 	live.SetManagedFields([]metav1.ManagedFieldsEntry{{Manager: tasks.FieldManager, Operation: metav1.ManagedFieldsOperationApply,
-		FieldsV1: &metav1.FieldsV1{Raw: []byte(`{"f:spec":{"f:a":{},"f:containers":{
+		FieldsV1: metav1.NewFieldsV1(`{"f:spec":{"f:a":{},"f:containers":{
 			"k:{\"name\":\"seid\"}":{".":{},"f:image":{},"f:env":{"k:{\"name\":\"OLD\"}":{".":{},"f:name":{},"f:value":{}}}},
-			"k:{\"name\":\"proxy\"}":{".":{},"f:name":{}}}}}`)}}})
+			"k:{\"name\":\"proxy\"}":{".":{},"f:name":{}}}}}`)}})
 	rendered := &unstructured.Unstructured{Object: map[string]any{"spec": map[string]any{
 		"containers": []any{map[string]any{"name": "seid", "image": "v2", "env": []any{map[string]any{"name": "NEW"}}}},
 	}}}

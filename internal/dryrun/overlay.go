@@ -1,7 +1,6 @@
 package dryrun
 
 import (
-	"bytes"
 	"fmt"
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -33,7 +32,7 @@ func appliedByUs(u *unstructured.Unstructured) (*fieldpath.Set, error) {
 		if m.Manager != tasks.FieldManager || m.Operation != metav1.ManagedFieldsOperationApply || m.FieldsV1 == nil {
 			continue
 		}
-		if err := ours.FromJSON(bytes.NewReader(m.FieldsV1.Raw)); err != nil {
+		if err := ours.FromJSON(m.FieldsV1.GetRawReader()); err != nil {
 			return nil, fmt.Errorf("reading the managed fields of %s %s: %w", u.GetKind(), u.GetName(), err)
 		}
 	}

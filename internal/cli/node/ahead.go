@@ -47,7 +47,7 @@ func (d *diffMode) Set(s string) error {
 
 // lookAhead asks the cluster what the plan would write, and whether it could run.
 func (r *resolver) lookAhead(ctx context.Context, t *target, item *preview.Item, snapshot *drift.Snapshot, s settings.Settings) error {
-	if !item.Due() && !item.Paused() && !item.Blocked() && !(t.live != nil && t.changed()) {
+	if !item.Due() && !item.Paused() && !item.Blocked() && (t.live == nil || !t.changed()) {
 		return nil
 	}
 	c, err := r.f.Cluster()
