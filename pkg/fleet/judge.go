@@ -58,9 +58,9 @@ func (s *stepper) judge(n *NodeRecord) (Outcome, string) {
 	switch {
 	case owner == nil:
 		return NodeFailed, fmt.Sprintf("%s %s is gone", o.Kind, o.Name)
-	case !o.Edited && !ownerTLS.Equal(o.Target) && !ownerTLS.Equal(o.Previous):
+	case !o.Edited && !ownerTLS.Equal(o.Target) && !ownerTLS.Equal(o.Found):
 		return NodeFailed, fmt.Sprintf("spec.sidecar.tls of %s was changed from %s to %s by %s since the rollout was planned: nothing was written",
-			o.Object, plan.TLSText(o.Previous), plan.TLSText(ownerTLS), lastWriter(owner))
+			o.Object, plan.TLSText(o.Found), plan.TLSText(ownerTLS), lastWriter(owner))
 	case !o.Edited && !ownerTLS.Equal(o.Target):
 		return Started, "the change is being written"
 	case !ownerTLS.Equal(o.Target):

@@ -117,7 +117,10 @@ type Record struct {
 // ObjectRecord is one object that is edited.
 type ObjectRecord struct {
 	Object
-	// Previous is its TLS before, and Target the TLS after; nil for off.
+	// Found is the TLS that it asked for when the rollout was planned; nil for off. It is not Previous where the rollout takes
+	// the place of one that failed.
+	Found *v1alpha1.SidecarTLSConfig `json:"found"`
+	// Previous is the TLS that an undo returns to, and Target the TLS after; nil for off.
 	Previous *v1alpha1.SidecarTLSConfig `json:"previous"`
 	Target   *v1alpha1.SidecarTLSConfig `json:"target"`
 	// Edited says that it was written.

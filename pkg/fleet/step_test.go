@@ -254,4 +254,25 @@ func TestInherit(t *testing.T) {
 	right.Inherit(wrong)
 	require.True(t, right.Objects[0].Previous.Equal(secretTLS), "not the target of the rollout that failed")
 	require.Nil(t, right.Objects[1].Previous)
+	w.fails = map[string]string{}
+	right = w.run(right)
+	require.Equal(t, fleet.Complete, right.State, right.Reason)
+	goal, warnings := fleet.UndoGoal(right, w.view())
+	require.Empty(t, warnings)
+	_, undo := w.build(goal, w.strategy())
+	require.Equal(t, fleet.Complete, w.run(undo).State)
+	require.True(t, w.find("ax-0").Status.CurrentSidecarTLS.Config().Equal(secretTLS))
+}
+
+// Somebody changes the TLS between plan and turn: that is not written over.
+func TestChangedSincePlanned(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	w.node("ax-0")
+	_, r := w.build(enable, w.strategy())
+	w.replace(fleet.EditNode(w.find("ax-0"), fleet.Edit{TLS: secretTLS}))
+	r = w.run(r)
+	require.Equal(t, fleet.Failed, r.State)
+	require.Contains(t, r.Nodes[0].Detail, "changed from off to Secret/mine")
+	require.Empty(t, w.edits)
 }

@@ -23,7 +23,7 @@ func UndoGoal(r *Record, v View) (goal Goal, warnings []string) {
 		switch owner, tls := s.observed(o); {
 		case owner == nil:
 			warnings = append(warnings, fmt.Sprintf("%s is gone", o.Object))
-		case tls.Equal(o.Target), tls.Equal(o.Previous):
+		case tls.Equal(o.Target), tls.Equal(o.Found), tls.Equal(o.Previous):
 			goal.Each[o.Object] = o.Previous.DeepCopy()
 		default:
 			warnings = append(warnings, fmt.Sprintf("%s was changed since, to %s, and is left alone", o.Object, plan.TLSText(tls)))

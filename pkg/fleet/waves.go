@@ -24,7 +24,8 @@ func (b *builder) record() *Record {
 		}
 		index[n.Object] = len(r.Objects)
 		goal, _ := b.Goal.For(n.Object)
-		r.Objects = append(r.Objects, ObjectRecord{Object: n.Object, Previous: b.previous(n), Target: goal})
+		found := b.previous(n)
+		r.Objects = append(r.Objects, ObjectRecord{Object: n.Object, Found: found, Previous: found, Target: goal})
 	}
 	for i := range b.plan.Nodes {
 		n := &b.plan.Nodes[i]
