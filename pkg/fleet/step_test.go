@@ -251,7 +251,7 @@ func TestInherit(t *testing.T) {
 	wrong = w.run(wrong)
 	require.Equal(t, fleet.Failed, wrong.State)
 	_, right := w.build(enable, w.strategy())
-	right.Inherit(wrong)
+	right.Inherit([]*fleet.Record{wrong})
 	require.True(t, right.Objects[0].Previous.Equal(secretTLS), "not the target of the rollout that failed")
 	require.Nil(t, right.Objects[1].Previous)
 	w.fails = map[string]string{}

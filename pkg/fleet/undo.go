@@ -37,16 +37,20 @@ func (o *ObjectRecord) touched(r *Record, index int) bool {
 	return o.Edited || slices.ContainsFunc(r.Nodes, func(n NodeRecord) bool { return n.Object == index && n.Outcome != Pending })
 }
 
-// Inherit takes over the previous values of a rollout that this one takes the place of: its target was never what anybody
-// had before.
-func (r *Record) Inherit(old *Record) {
+// Inherit takes over previous values from rollouts that did not come to their end, the latest first: their target was never
+// what anybody had before.
+func (r *Record) Inherit(older []*Record) {
 	for i := range r.Objects {
 		o := &r.Objects[i]
-		for j := range old.Objects {
-			was := &old.Objects[j]
-			if was.Object == o.Object && was.touched(old, j) && o.Previous.Equal(was.Target) && !old.finished(j) {
+		for _, old := range older {
+			j := slices.IndexFunc(old.Objects, func(was ObjectRecord) bool { return was.Object == o.Object })
+			if j < 0 || !old.Objects[j].touched(old, j) {
+				continue
+			}
+			if was := &old.Objects[j]; old.State != Complete && o.Found.Equal(was.Target) && !old.finished(j) {
 				o.Previous = was.Previous.DeepCopy()
 			}
+			break
 		}
 	}
 	r.Digest = r.digest()

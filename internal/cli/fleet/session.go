@@ -30,6 +30,8 @@ type session struct {
 	output  *output.Format
 	// replaces is the rollout whose place the new one takes.
 	replaces *entry
+	// older are the rollouts that were, the latest first.
+	older []*fleet.Record
 }
 
 // open is the rollout of a chain that is not at its end; nil for none.
@@ -38,12 +40,17 @@ func (s *session) open(ctx context.Context, p *proposal) (*entry, error) {
 	if err != nil {
 		return nil, err
 	}
+	var open *entry
 	for _, e := range all {
-		if e.record.State.Open() {
-			return e, s.alive(ctx, e.record)
+		s.older = append(s.older, e.record)
+		if open == nil && e.record.State.Open() {
+			open = e
 		}
 	}
-	return nil, nil
+	if open == nil {
+		return nil, nil
+	}
+	return open, s.alive(ctx, open.record)
 }
 
 // alive clears the driver of a rollout when it is gone without having said so, as after a kill -9.
@@ -209,6 +216,9 @@ func (s *session) outcome(r *fleet.Record) (code int, next string) {
 	case fleet.Paused:
 		return exit.Paused, resume
 	case fleet.Failed:
+		if r.Action == actionUndo {
+			return exit.Failed, "fix the cause, then " + resume
+		}
 		return exit.Failed, "fix the cause, then " + resume + ", or go back with " + undo
 	case fleet.Aborted:
 		return exit.Failed, undo + " to go back, or the same command again to go on"

@@ -135,9 +135,9 @@ func toggleRun(ctx context.Context, o *ToggleOptions) error {
 			return fmt.Errorf("rollout %s of chain %s (%s) is %s: nothing was changed; next: seictl fleet resume --chain %s, or seictl fleet abort --chain %s",
 				open.record.Name, open.record.Chain, open.record.Action, stateText(open.record), open.record.Chain, open.record.Chain)
 		case open.record.State == fleet.Failed:
-			p.record.Inherit(open.record)
 			s.replaces = open
 		}
+		p.record.Inherit(s.older)
 	}
 	return s.propose(ctx, p, o.Yes, o.DryRun, o.SkipPreflight)
 }
