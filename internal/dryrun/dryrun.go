@@ -123,7 +123,7 @@ func (r *run) task(ctx context.Context, t *v1alpha1.Task) ([]Object, error) {
 // written runs a task that writes. That it would fail is a finding, and hides nothing else.
 func (r *run) written(ctx context.Context, t *v1alpha1.Task, kind, name string) []Object {
 	rec := &recorder{Client: r.Client}
-	result, err := tasks.Run(ctx, &tasks.Env{Client: rec, Live: r.Client, Settings: r.Settings},
+	result, err := tasks.Run(ctx, &tasks.Env{Client: rec, Live: r.Client, Settings: r.Settings, DryRun: true},
 		tasks.Input{Node: r.Node, Plan: r.Plan, Task: t})
 	if err == nil && result.Phase == tasks.Waiting && len(rec.writes) == 0 {
 		err = errors.New(result.Message)

@@ -15,7 +15,6 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"sei.io/seictl/api/v1alpha1"
-	"sei.io/seictl/internal/failpoint"
 )
 
 // applyObject applies a rendered object server-side, and is done when no other manager has a say in what it renders.
@@ -46,7 +45,7 @@ func apply(ctx context.Context, env *Env, in Input, u *unstructured.Unstructured
 	if err := env.Client.Apply(ctx, client.ApplyConfigurationFromUnstructured(u), opts...); err != nil {
 		return Result{}, applyError(u, err, in.Node)
 	}
-	failpoint.Hit("applied/" + string(in.Task.Type))
+	env.hit("applied/" + string(in.Task.Type))
 	foreign, err := foreignField(u)
 	if err != nil {
 		return Result{}, err

@@ -9,7 +9,6 @@ import (
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
-	"sei.io/seictl/internal/failpoint"
 	"sei.io/seictl/pkg/resources"
 )
 
@@ -17,7 +16,7 @@ import (
 func deleteExact(ctx context.Context, env *Env, in Input, what string, obj client.Object) error {
 	uid := obj.GetUID()
 	err := env.Client.Delete(ctx, obj, client.Preconditions{UID: &uid}, client.PropagationPolicy("Background"))
-	failpoint.Hit("deleted/" + string(in.Task.Type))
+	env.hit("deleted/" + string(in.Task.Type))
 	if err != nil && !apierrors.IsNotFound(err) && !apierrors.IsConflict(err) {
 		return fmt.Errorf("deleting %s %s/%s: %w", what, obj.GetNamespace(), obj.GetName(), err)
 	}

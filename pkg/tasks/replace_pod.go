@@ -12,7 +12,6 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"sei.io/seictl/api/v1alpha1"
-	"sei.io/seictl/internal/failpoint"
 	"sei.io/seictl/pkg/resources"
 )
 
@@ -130,9 +129,9 @@ func deleteOldPod(ctx context.Context, env *Env, in Input, p v1alpha1.ReplacePod
 			return Wait("keeping pod %s/%s, as its successor could not start: %s", pod.Namespace, pod.Name, verdict.Message), nil
 		}
 	}
-	failpoint.Hit("before-delete/" + string(in.Task.Type))
+	env.hit("before-delete/" + string(in.Task.Type))
 	err := env.Client.Delete(ctx, pod, client.Preconditions{UID: &pod.UID})
-	failpoint.Hit("deleted/" + string(in.Task.Type))
+	env.hit("deleted/" + string(in.Task.Type))
 	switch {
 	case apierrors.IsConflict(err):
 		return WaitPolling(retryPoll, "pod %s/%s was replaced by somebody else", pod.Namespace, pod.Name), nil

@@ -87,6 +87,15 @@ type Env struct {
 	Settings settings.Settings
 	// Now tells the time.
 	Now func() time.Time
+	// DryRun says that the clients store nothing.
+	DryRun bool
+}
+
+// hit is a failpoint, which stands for a crash around a side effect: a dry run has none.
+func (e *Env) hit(name string) {
+	if !e.DryRun {
+		failpoint.Hit(name)
+	}
 }
 
 // Input is the node, plan and task of one run. Tasks only read them; the spec of the node is no input of a task, its
@@ -128,8 +137,8 @@ func Run(ctx context.Context, env *Env, in Input) (Result, error) {
 	if !ok {
 		return Result{}, Terminalf("unknown task type %q: the plan was written by another version of seictl", in.Task.Type)
 	}
-	failpoint.Hit("before/" + string(in.Task.Type))
+	env.hit("before/" + string(in.Task.Type))
 	result, err := run(ctx, env, in)
-	failpoint.Hit("after/" + string(in.Task.Type))
+	env.hit("after/" + string(in.Task.Type))
 	return result, err
 }
