@@ -40,10 +40,12 @@ var rules = []rule{
 	{"paused", (*Facts).paused},
 	// What keeps a plan that could go on.
 	{"budget", (*Facts).queued},
-	{"lock", (*Facts).locked},
-	// The chain: of an issuance that hangs, what was said of the request first, then the deepest link.
+	// What a plan needs before it touches the pod: of an issuance that hangs, what was said of the request first, then the
+	// deepest link.
 	{"issuance", (*Facts).hangingIssuance},
 	{"secret", func(f *Facts) *Cause { return f.secret().decisive() }},
+	{"lock", (*Facts).locked},
+	// The pod and what is in it.
 	{"pod", func(f *Facts) *Cause { return f.pod().decisive() }},
 	{"proxy", func(f *Facts) *Cause { return f.proxy().decisive() }},
 	{"sidecar", func(f *Facts) *Cause { return f.sidecar().decisive() }},

@@ -252,7 +252,7 @@ func TestRuleOrder(t *testing.T) {
 	for _, r := range rules {
 		names = append(names, r.name)
 	}
-	require.Equal(t, []string{"terminating", "foreignController", "held", "paused", "budget", "lock", "issuance", "secret", "pod", "proxy",
+	require.Equal(t, []string{"terminating", "foreignController", "held", "paused", "budget", "issuance", "secret", "lock", "pod", "proxy",
 		"sidecar", "seid", "blocked", "backoff", "driver", "task"}, names)
 }
 
