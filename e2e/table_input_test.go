@@ -5,6 +5,8 @@ package e2e
 import (
 	"context"
 	"encoding/json"
+	"slices"
+	"strings"
 
 	"github.com/stretchr/testify/require"
 	authenticationv1 "k8s.io/api/authentication/v1"
@@ -133,8 +135,11 @@ func oldCRD(s *S) {
 		require.NoError(s, s.client.Update(background(), &crd))
 		s.awaitTLSField(background(), true)
 	})
-	sidecarOf := crd.Spec.Versions[0].Schema.OpenAPIV3Schema.Properties["spec"].Properties["sidecar"]
-	delete(sidecarOf.Properties, "tls")
+	schema := crd.Spec.Versions[0].Schema.OpenAPIV3Schema
+	schema.XValidations = slices.DeleteFunc(schema.XValidations, func(r apiextensionsv1.ValidationRule) bool {
+		return strings.Contains(r.Rule, "sidecar.tls")
+	})
+	delete(schema.Properties["spec"].Properties["sidecar"].Properties, "tls")
 	require.NoError(s, s.client.Update(s.Context(), &crd))
 	s.awaitTLSField(s.Context(), false)
 	n.cycles(0, func() { n.apply("--tls", "--issuer", issuerA).exits(failure).says("CRD", "sidecar.tls") })

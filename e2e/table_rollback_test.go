@@ -175,9 +175,8 @@ func (n *Node) requireRolledBack(cause string) {
 	n.requireServing()
 }
 
-// retry runs `seictl node retry` and an apply: only the annotation when an operator drives, all of it when nobody does.
+// retry runs `seictl node retry`, which drives where no operator does.
 func (n *Node) retry() {
 	n.s.Helper()
-	n.s.run("node", "retry", n.name, "-n", n.s.ns, "--yes", lockPatience).exits(done)
-	n.apply().exits(done)
+	n.s.run("node", "retry", n.name, "-n", n.s.ns, lockPatience).exits(done)
 }
