@@ -44,6 +44,8 @@ var operatorKey = types.NamespacedName{Namespace: "sei-system", Name: "seictl-op
 func TestOperator(t *testing.T) {
 	e := newEnv(t)
 	shared := newS(t, e, "operator")
+	// On a new cluster there is no Lease yet.
+	shared.deleteLease()
 	offset := shared.auditSize()
 	shared.installOperator()
 	for _, sc := range operators {
@@ -91,6 +93,14 @@ func (s *S) holder() string {
 		return ""
 	}
 	return *l.Spec.HolderIdentity
+}
+
+// deleteLease deletes the Lease that nobody holds, as no other suite runs.
+func (s *S) deleteLease() {
+	s.Helper()
+	l := &coordinationv1.Lease{}
+	l.Namespace, l.Name = operatorKey.Namespace, "seictl-engine"
+	require.NoError(s, client.IgnoreNotFound(s.client.Delete(s.Context(), l)))
 }
 
 // uninstallOperator removes all that was installed: first the Deployment, which needs its rights to release the Lease.
