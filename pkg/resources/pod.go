@@ -123,9 +123,10 @@ func seid(o Owner, t v1alpha1.NodeTemplate) corev1.Container {
 		Resources: resources(t.SeidResources),
 		// The threshold is endless: a parked seid has no port, and opening a large database takes as long as it takes.
 		StartupProbe: probe(tcp(PortRPC), 1, 5, math.MaxInt32),
+		// It starts a process in the container each time, so not every second: kubelet asks at once when seid has started.
 		ReadinessProbe: probe(corev1.ProbeHandler{
 			Exec: &corev1.ExecAction{Command: []string{"bash", "-c", seidReadyScript}},
-		}, 1, 5, 5),
+		}, 3, 5, 2),
 		SecurityContext: containerSecurity(false),
 		VolumeMounts:    []corev1.VolumeMount{dataMount()},
 	}
