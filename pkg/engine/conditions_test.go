@@ -14,6 +14,7 @@ import (
 	"sei.io/seictl/pkg/drift"
 	"sei.io/seictl/pkg/plan"
 	"sei.io/seictl/pkg/settings"
+	"sei.io/seictl/pkg/tasks"
 )
 
 // concluded is a pass over a node that ran its tasks, for the conditions that follow. It begins with a node that is as it
@@ -240,4 +241,29 @@ func TestEvents(t *testing.T) {
 	w.now = w.now.Add(time.Minute)
 	w.settle()
 	require.Len(t, w.events, 3, "and none for those that did not")
+}
+
+// A driver stops at the first pass that says Settled: its conditions must be the last word on the certificate swapped to.
+func TestSettledSwapSpeaksOfTheNewCertificate(t *testing.T) {
+	n := running(issuerTLS("old-ca"))
+	w := newWorld(t, n, stamp(t, n, objects(t, n))...)
+	w.edit(func(n *v1alpha1.SeiNode) { n.Spec.Sidecar.TLS = issuerTLS("new-ca") })
+	w.script[v1alpha1.TaskWaitForSidecarTLSSecret] = func(in tasks.Input) (tasks.Result, error) {
+		w.put(pair(t, in.Node, issuerTLS("new-ca"), t0.Add(time.Hour)))
+		return tasks.Completed(nil), nil
+	}
+	w.script[v1alpha1.TaskObserveSidecarTLS] = func(in tasks.Input) (tasks.Result, error) {
+		delete(w.script, v1alpha1.TaskObserveSidecarTLS)
+		return tasks.WaitPolling(time.Second, "the old leaf is served"), nil
+	}
+	for range 20 {
+		if w.pass().Settled {
+			break
+		}
+		w.now = w.now.Add(progressDelay)
+	}
+	got := w.node()
+	require.Equal(t, "ClusterIssuer/new-ca", got.Status.CurrentSidecarTLS.Config().String())
+	require.Equal(t, "True TLSSecretReady", condition(got, v1alpha1.ConditionSidecarTLSSecretReady))
+	require.Equal(t, "True Ready", condition(got, v1alpha1.ConditionReady))
 }

@@ -104,10 +104,10 @@ func (p *pass) runTask(ctx context.Context, active *v1alpha1.Plan, i int) bool {
 	}, &p.settings, p.now)
 	switch step {
 	case plan.StepNext:
-		p.stamp(active, task)
+		p.stamp(ctx, active, task)
 		return true
 	case plan.StepFinished:
-		p.stamp(active, task)
+		p.stamp(ctx, active, task)
 		p.complete(active)
 	case plan.StepFailed:
 		p.fail(ctx, active)
@@ -124,7 +124,7 @@ func (p *pass) runTask(ctx context.Context, active *v1alpha1.Plan, i int) bool {
 }
 
 // stamp records what an observer saw: the latched target, never the live spec.
-func (p *pass) stamp(active *v1alpha1.Plan, t *v1alpha1.Task) {
+func (p *pass) stamp(ctx context.Context, active *v1alpha1.Plan, t *v1alpha1.Task) {
 	if t.Status != v1alpha1.TaskComplete {
 		return
 	}
@@ -133,6 +133,8 @@ func (p *pass) stamp(active *v1alpha1.Plan, t *v1alpha1.Task) {
 	case v1alpha1.TaskObserveImage:
 		st.CurrentImage = active.Target.Image
 	case v1alpha1.TaskObserveSidecarTLS:
+		// What this pass said of the Secret was said of the TLS that ran until now.
+		defer func() { p.snapshot.CurrentVerdict, p.snapshot.TargetVerdict = p.judgeSecrets(ctx) }()
 		if active.Target.SidecarTLS == nil {
 			st.CurrentSidecarTLS = nil
 			return
