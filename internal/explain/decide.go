@@ -152,6 +152,10 @@ func (f *Facts) locked() *Cause {
 	if !f.due() || d.Holder == "" || d.Operator {
 		return nil
 	}
+	if k := f.Decision.Plan.Kind; k != v1alpha1.NodeUpdate && k != v1alpha1.NodeInit {
+		// Nobody asked for a change: what is wrong with the node says more.
+		return nil
+	}
 	return &Cause{Code: CodeLockWait, Object: "Lease sei-system/seictl-engine", Since: d.Since,
 		Message: fmt.Sprintf("the change is not begun, and %s drives other nodes: one driver at a time", d.Holder),
 		next:    []string{"seictl node apply " + f.on() + " --lock-timeout 10m"}}

@@ -13,6 +13,7 @@ import (
 
 	"sei.io/seictl/api/v1alpha1"
 	"sei.io/seictl/pkg/certs"
+	"sei.io/seictl/pkg/plan"
 	"sei.io/seictl/pkg/resources"
 	"sei.io/seictl/pkg/sidecar"
 )
@@ -98,7 +99,7 @@ var causes = []struct {
 	}, CodeMountFailed, "Pod fleet/ax-0-0", `secret "x" not found`, "kubectl describe pod"},
 	{"proxy crash loop", func() *scene {
 		return settled().wants(given, v1alpha1.TaskObserveSidecarTLS, "").proxied().answers(Wire{}).crashes(resources.ContainerProxy)
-	}, CodeProxyCrashLoop, "container kube-rbac-proxy", "keeps failing: exit code 1 (Error), 3 restarts", "kubectl logs ax-0-0 -n fleet -c kube-rbac-proxy --previous"},
+	}, CodeProxyCrashLoop, "container kube-rbac-proxy", "keeps failing: exit code 1 (Error), restarts: 3", "kubectl logs ax-0-0 -n fleet -c kube-rbac-proxy --previous"},
 	{"403 at the proxy", func() *scene {
 		return settled().wants(given, v1alpha1.TaskObserveSidecarTLS, "").proxied().answers(Wire{Health: 503, Status: 403})
 	}, CodeProxyForbidden, "container kube-rbac-proxy", "answered 403", "kubectl auth can-i get seinodetasks.sei.io/ax-0 -n fleet --as system:serviceaccount:sei-system:seictl-client"},
@@ -245,6 +246,20 @@ func TestUnreadIsUnknown(t *testing.T) {
 	require.Equal(t, Unknown, states["Secret cert-manager/ca (the CA's)"])
 	require.Equal(t, Unknown, states["Secret fleet/ax-0-sidecar-tls"])
 	require.Equal(t, CodeCertificateNotReady, e.Cause.Code, "what can be read decides")
+}
+
+// A sidecar that was restarted waits for mark-ready, whoever holds the lock for something else.
+func TestLockIsNoCauseOfAParkedSidecar(t *testing.T) {
+	s := settled().unready().answers(Wire{Health: 503})
+	s.Driver = Driver{Known: true, Holder: "alice@laptop (pid 7)"}
+	s.Decision = plan.Decision{New: true, Plan: &v1alpha1.Plan{Kind: v1alpha1.MarkReady}}
+	require.Equal(t, CodeSidecarNotReady, Explain(&s.Facts).Cause.Code)
+}
+
+func TestMessagesDoNotRepeatTheObject(t *testing.T) {
+	require.Equal(t, "it is Ready", ofIt("Secret a/b", "Secret a/b is Ready"))
+	require.Equal(t, "no names", ofIt("Secret a/b", "Secret a/b: no names"))
+	require.Equal(t, "Secret a/bc is Ready", ofIt("Secret a/b", "Secret a/bc is Ready"))
 }
 
 func TestRuleOrder(t *testing.T) {

@@ -239,6 +239,9 @@ func ofIt(object, message string) string {
 	if rest, ok := strings.CutPrefix(message, object+" "); ok {
 		return "it " + rest
 	}
+	if rest, ok := strings.CutPrefix(message, object+": "); ok {
+		return rest
+	}
 	return message
 }
 

@@ -138,7 +138,7 @@ func crashText(s *corev1.ContainerStatus) string {
 	if t == nil {
 		t = s.LastTerminationState.Terminated
 	}
-	text := fmt.Sprintf("keeps failing: exit code %d (%s), %d restarts", t.ExitCode, t.Reason, s.RestartCount)
+	text := fmt.Sprintf("keeps failing: exit code %d (%s), restarts: %d", t.ExitCode, t.Reason, s.RestartCount)
 	if t.Message != "" {
 		text += ": " + strings.TrimSpace(t.Message)
 	}
