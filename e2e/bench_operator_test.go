@@ -53,7 +53,7 @@ func TestBenchOperator(t *testing.T) {
 	offset = s.auditSize()
 	op.signal(os.Kill)
 	<-op.ended
-	op = s.benchOperator()
+	s.benchOperator()
 	s.eventually("it leads again", func() error {
 		if len(s.requests(offset, benchUser)) < 10 {
 			return errNotYet

@@ -125,7 +125,7 @@ func (s *S) bearChildren(replicas int) {
 	d := &v1alpha1.SeiNodeDeployment{
 		ObjectMeta: metav1.ObjectMeta{Name: "syncer", Namespace: s.ns},
 		Spec: v1alpha1.SeiNodeDeploymentSpec{
-			Replicas: int32(replicas), Template: v1alpha1.SeiNodeTemplate{Spec: s.manifest("x").Spec}, //nolint:gosec // a few
+			Replicas: int32(replicas), Template: v1alpha1.SeiNodeTemplate{Spec: s.manifest("x").Spec},
 		},
 	}
 	s.create(d)

@@ -18,7 +18,7 @@ import (
 func TestEmbeddedEngine(t *testing.T) {
 	s := newS(t, newEnv(t), "embed")
 	bin := filepath.Join(t.TempDir(), "embed")
-	out, err := exec.CommandContext(s.Context(), "go", "build", "-o", bin, "../examples/embed").CombinedOutput() //nolint:gosec // our own example
+	out, err := exec.CommandContext(s.Context(), "go", "build", "-o", bin, "../examples/embed").CombinedOutput()
 	require.NoError(s, err, string(out))
 
 	s.driving.Lock()

@@ -3,6 +3,7 @@
 package e2e
 
 import (
+	"errors"
 	"fmt"
 	"net/http"
 	"os"
@@ -155,7 +156,7 @@ func deploymentRun(s *S) {
 	s.eventually("the highest ordinals are gone", func() error {
 		for _, name := range []string{"fleet-3", "fleet-4"} {
 			if err := s.get(name, &v1alpha1.SeiNode{}); !apierrors.IsNotFound(err) {
-				return fmt.Errorf("%s: %v", name, err)
+				return fmt.Errorf("%s is still there, or: %w", name, errors.Join(errNotYet, err))
 			}
 		}
 		return nil
@@ -259,7 +260,7 @@ func killedRun(s *S) {
 		return s.command(s.seictl, nil, "operator", "run", "--metrics-bind-address=0", "--health-probe-bind-address=0").start()
 	}
 	c := start()
-	s.create(s.deployment("fleet", int32(fleet))) //nolint:gosec // a handful
+	s.create(s.deployment("fleet", int32(fleet)))
 	within := time.Duration(fleet+kills) * 20 * time.Second
 	s.awaitDeployment("fleet", within)
 	var nodes []*Node

@@ -91,7 +91,7 @@ func managersOf(node *v1alpha1.SeiNode, path []string) []string {
 			continue
 		}
 		var fields map[string]any
-		if err := json.Unmarshal(f.FieldsV1.Raw, &fields); err != nil {
+		if err := json.Unmarshal(f.FieldsV1.GetRawBytes(), &fields); err != nil {
 			continue
 		}
 		if owns(fields, append([]string{"spec"}, path...)) && !slices.Contains(out, f.Manager) {

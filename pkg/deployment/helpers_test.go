@@ -141,7 +141,7 @@ func managed(manager string, paths ...string) func(*v1alpha1.SeiNode) {
 			panic(err)
 		}
 		n.ManagedFields = append(n.ManagedFields, metav1.ManagedFieldsEntry{
-			Manager: manager, Operation: metav1.ManagedFieldsOperationUpdate, FieldsV1: &metav1.FieldsV1{Raw: raw},
+			Manager: manager, Operation: metav1.ManagedFieldsOperationUpdate, FieldsV1: metav1.NewFieldsV1(string(raw)),
 		})
 	}
 }

@@ -53,8 +53,8 @@ func (e *evaluation) status() v1alpha1.SeiNodeDeploymentStatus {
 	st := *d.Status.DeepCopy()
 	n := e.count()
 	st.ObservedGeneration = d.Generation
-	st.Replicas = int32(len(e.children) + len(e.surplus))                   //nolint:gosec // at most 9999 each
-	st.ReadyReplicas, st.UpdatedReplicas = int32(n.ready), int32(n.updated) //nolint:gosec // at most 9999
+	st.Replicas = int32(len(e.children) + len(e.surplus))
+	st.ReadyReplicas, st.UpdatedReplicas = int32(n.ready), int32(n.updated)
 	set := func(conditionType string, status metav1.ConditionStatus, reason, message string) {
 		meta.SetStatusCondition(&st.Conditions, metav1.Condition{
 			Type: conditionType, Status: status, Reason: reason, Message: message,

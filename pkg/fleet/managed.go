@@ -63,7 +63,7 @@ func TLSManagers(o metav1.Object, kind string) []string {
 			continue
 		}
 		var fields map[string]any
-		if json.Unmarshal(f.FieldsV1.Raw, &fields) == nil && has(fields, path) {
+		if json.Unmarshal(f.FieldsV1.GetRawBytes(), &fields) == nil && has(fields, path) {
 			out = append(out, f.Manager)
 		}
 	}

@@ -88,7 +88,7 @@ func (r *DeploymentReconciler) Reconcile(ctx context.Context, req ctrl.Request) 
 	}
 	switch {
 	case ctx.Err() != nil:
-		return ctrl.Result{}, nil
+		return ctrl.Result{}, nil //nolint:nilerr // it stops, and says nothing of what was cut short
 	case apierrors.IsConflict(err), apierrors.IsAlreadyExists(err), apierrors.IsNotFound(err):
 		// The cache lags: what it shows next decides.
 		return ctrl.Result{RequeueAfter: conflictDelay}, nil

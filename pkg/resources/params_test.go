@@ -24,7 +24,7 @@ func TestNames(t *testing.T) {
 	require.Equal(t, "archive-0-0", resources.PodName("archive-0"))
 	require.Equal(t, "archive-0-sidecar-tls", resources.CertificateName("archive-0"))
 	require.Equal(t, "archive-0-rbac-proxy-config", resources.ProxyConfigName("archive-0"))
-	require.Equal(t, "", resources.SecretName("archive-0", nil))
+	require.Empty(t, resources.SecretName("archive-0", nil))
 	require.Equal(t, "archive-0-sidecar-tls", resources.SecretName("archive-0", issuer("sei-ca")))
 	require.Equal(t, "mine", resources.SecretName("archive-0", secret("mine")))
 }

@@ -170,7 +170,7 @@ func TestEveryMountHasItsVolume(t *testing.T) {
 				}
 			}
 			require.Empty(t, unused)
-			require.Equal(t, known, len(pod.Volumes), "no name twice")
+			require.Len(t, pod.Volumes, known, "no name twice")
 		})
 	}
 }

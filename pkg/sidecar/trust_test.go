@@ -137,7 +137,8 @@ func TestLeafMismatchNamesBoth(t *testing.T) {
 	var other *LeafMismatchError
 	require.ErrorAs(t, err, &other)
 	require.Equal(t, certs.Fingerprint(w.sibling.cert), other.Served)
-	require.Equal(t, certs.Fingerprint(w.leaf.cert), other.Wanted)
+	wanted := certs.Fingerprint(w.leaf.cert)
+	require.Equal(t, wanted, other.Wanted)
 	require.True(t, w.sibling.cert.NotAfter.Equal(other.ServedNotAfter))
 }
 

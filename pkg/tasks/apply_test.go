@@ -209,7 +209,7 @@ func TestApplyIgnoresStatusAndTheControllerManager(t *testing.T) {
 	raw := []byte(`{"f:spec":{"f:template":{"f:spec":{"f:containers":{"k:{\"name\":\"seid\"}":{"f:tty":{}}}}}}}`)
 	u := &unstructured.Unstructured{Object: map[string]any{"kind": "StatefulSet", "spec": map[string]any{"template": map[string]any{
 		"spec": map[string]any{"containers": []any{map[string]any{"name": "seid", "tty": true}}}}}}}
-	entry := metav1.ManagedFieldsEntry{Manager: "x", Operation: "Update", FieldsV1: &metav1.FieldsV1{Raw: raw}}
+	entry := metav1.ManagedFieldsEntry{Manager: "x", Operation: "Update", FieldsV1: metav1.NewFieldsV1(string(raw))}
 	u.SetManagedFields([]metav1.ManagedFieldsEntry{entry})
 	f, err := foreignField(u)
 	require.NoError(t, err)

@@ -62,7 +62,7 @@ func managedFields(u *unstructured.Unstructured) (ours *fieldpath.Set, others []
 			continue
 		}
 		set := &fieldpath.Set{}
-		if err := set.FromJSON(bytes.NewReader(m.FieldsV1.Raw)); err != nil {
+		if err := set.FromJSON(bytes.NewReader(m.FieldsV1.GetRawBytes())); err != nil {
 			return nil, nil, fmt.Errorf("reading the managed fields of %s: %w", describe(u), err)
 		}
 		if m.Manager == FieldManager && m.Operation == metav1.ManagedFieldsOperationApply {

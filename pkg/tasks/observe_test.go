@@ -230,7 +230,7 @@ func plainListener(t *testing.T, h http.Handler) string {
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	require.NoError(t, err)
 	server := &http.Server{Handler: h}
-	go server.Serve(l) //nolint:errcheck // it ends with the test
+	go server.Serve(l)
 	t.Cleanup(func() { _ = server.Close() })
 	return l.Addr().String()
 }

@@ -107,7 +107,7 @@ func TestApplyRevisionLeavesLabelsOfOthers(t *testing.T) {
 	require.Equal(t, "core", got.Labels["team"])
 	for _, m := range got.ManagedFields {
 		if m.Manager == FieldManager {
-			require.NotContains(t, string(m.FieldsV1.Raw), "f:team", "it is not ours to claim")
+			require.NotContains(t, m.FieldsV1.GetRawString(), "f:team", "it is not ours to claim")
 		}
 	}
 }

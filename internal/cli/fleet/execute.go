@@ -101,7 +101,7 @@ func readBack(o *fleet.ObjectRecord, got, want *v1alpha1.SidecarTLSConfig) error
 	if got.Equal(want) {
 		return nil
 	}
-	return fmt.Errorf("%s: spec.sidecar.tls %s: wanted %s, found %s", o.Object, errPruned, plan.TLSText(want), plan.TLSText(got))
+	return fmt.Errorf("%s: spec.sidecar.tls %w: wanted %s, found %s", o.Object, errPruned, plan.TLSText(want), plan.TLSText(got))
 }
 
 // patch writes an object as it should be over the one that was read, unless they are the same. After a conflict the fresh

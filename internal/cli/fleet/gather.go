@@ -79,7 +79,7 @@ func list(ctx context.Context, c *factory.Cluster, namespace, chain string) (*ob
 	}
 	if errs[2] != nil {
 		o.warnings = append(o.warnings, "pods cannot be listed: whether they are Ready is taken from the status of the nodes")
-		return o, nil
+		return o, nil //nolint:nilerr // told as a warning: the status of the nodes serves
 	}
 	o.podReady = podReadiness(&pods)
 	return o, nil

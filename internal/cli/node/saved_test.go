@@ -160,10 +160,10 @@ func TestSavedPlanThatIsDone(t *testing.T) {
 }
 
 func TestShowWithoutACluster(t *testing.T) {
-	f, s := offline(t)
+	f, _ := offline(t)
 	withCluster(t, f, runs())
 	path := save(t, f, Selection{Chain: "arctic-1", AllNamespaces: true}, Edit{Image: "registry.example/seid:v2"})
-	f, s = offline(t)
+	f, s := offline(t)
 	out, err := show(t, f, s, path)
 	require.NoError(t, err)
 	require.Contains(t, out, "replace-pod")

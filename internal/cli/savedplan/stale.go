@@ -105,7 +105,8 @@ type difference struct {
 func diff(path []string, from, to any) []difference {
 	a, aMap := from.(map[string]any)
 	b, bMap := to.(map[string]any)
-	if !(aMap && bMap) && !(aMap && to == nil) && !(bMap && from == nil) || len(path) > 0 && len(a)+len(b) == 0 {
+	trees := aMap && bMap || aMap && to == nil || bMap && from == nil
+	if !trees || len(path) > 0 && len(a)+len(b) == 0 {
 		if reflect.DeepEqual(from, to) {
 			return nil
 		}

@@ -204,7 +204,7 @@ func TestErrorsNameTheFix(t *testing.T) {
 			_, err := newLock(t, cfg, cli("alice"), fast).Acquire(t.Context(), AcquireOptions{})
 			require.ErrorContains(t, err, want)
 			var held *HeldError
-			require.False(t, errors.As(err, &held))
+			require.NotErrorAs(t, err, &held)
 		})
 	}
 	server, cfg := startLeases(t)

@@ -68,10 +68,10 @@ func TestGoneNeedsProof(t *testing.T) {
 	self := Holder{Kind: KindCLI, PID: 1, BootID: "b", PIDNamespace: "n", StartTime: 1}
 	other := Holder{Kind: KindCLI, PID: 2, BootID: "b", PIDNamespace: "n", StartTime: 5}
 	type look = func(int) (uint64, bool, error)
-	there := look(func(int) (uint64, bool, error) { return 5, true, nil })
-	away := look(func(int) (uint64, bool, error) { return 0, false, nil })
-	successor := look(func(int) (uint64, bool, error) { return 6, true, nil })
-	unknown := look(func(int) (uint64, bool, error) { return 0, false, errors.New("denied") })
+	there := func(int) (uint64, bool, error) { return 5, true, nil }
+	away := func(int) (uint64, bool, error) { return 0, false, nil }
+	successor := func(int) (uint64, bool, error) { return 6, true, nil }
+	unknown := func(int) (uint64, bool, error) { return 0, false, errors.New("denied") }
 	with := func(edit func(*Holder)) Holder { h := other; edit(&h); return h }
 	for name, tc := range map[string]struct {
 		holder Holder

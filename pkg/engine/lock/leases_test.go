@@ -124,25 +124,6 @@ func (l *leases) holder() string {
 	return *l.lease.Spec.HolderIdentity
 }
 
-// await waits until the holder is as wanted.
-func (l *leases) await(t *testing.T, want func(holder string) bool) {
-	t.Helper()
-	timeout := time.After(20 * time.Second)
-	for {
-		l.mu.Lock()
-		changed := l.changed
-		l.mu.Unlock()
-		if want(l.holder()) {
-			return
-		}
-		select {
-		case <-changed:
-		case <-timeout:
-			require.FailNow(t, "the Lease never came to be as wanted", "holder: %q", l.holder())
-		}
-	}
-}
-
 // fast are the shortest times that a Lease can hold, with room for a busy machine.
 var fast = Options{LeaseDuration: 3 * time.Second, RenewDeadline: 2 * time.Second, RetryPeriod: 100 * time.Millisecond}
 
