@@ -98,7 +98,7 @@ func checkIssuer(ctx context.Context, c *factory.Cluster, tls *v1alpha1.SidecarT
 		issuer, namespace = &cmv1.ClusterIssuer{}, ""
 	}
 	if err := c.Client.Get(ctx, kube.ObjectKey{Namespace: namespace, Name: tls.IssuerName}, issuer); err != nil {
-		return unread(check, name, get, err)
+		return unread(check, tls.String(), get, err)
 	}
 	for _, cond := range issuer.GetStatus().Conditions {
 		if cond.Type != cmv1.IssuerConditionReady {
@@ -107,7 +107,7 @@ func checkIssuer(ctx context.Context, c *factory.Cluster, tls *v1alpha1.SidecarT
 		if cond.Status == cmmeta.ConditionTrue {
 			return PreflightCheck{check, passed, "Ready", ""}
 		}
-		return PreflightCheck{check, refused, fmt.Sprintf("not Ready: %s: %s", cond.Reason, cond.Message), "kubectl describe " + strings.ToLower(name)}
+		return PreflightCheck{check, refused, fmt.Sprintf("not Ready: %s: %s", cond.Reason, cond.Message), strings.Replace(get, "get ", "describe ", 1) + " " + tls.IssuerName}
 	}
 	return PreflightCheck{check, warned, "cert-manager has not said yet whether it is Ready", get}
 }
