@@ -284,6 +284,12 @@ func (r *Record) Reopen() {
 	}
 }
 
+// Cycling says whether a node is in a pod cycle of the rollout.
+func Cycling(r *Record, v View) bool {
+	s := &stepper{Record: r, view: v}
+	return s.cycling()
+}
+
 // Refresh brings the nodes of a record up to date with what is observed, and starts nothing: for a reader.
 func Refresh(r *Record, v View) {
 	s := &stepper{Record: r, view: v}

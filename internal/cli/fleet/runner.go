@@ -17,7 +17,6 @@ import (
 	"sei.io/seictl/internal/cli/factory"
 	"sei.io/seictl/pkg/engine/lock"
 	"sei.io/seictl/pkg/fleet"
-	"sei.io/seictl/pkg/operator"
 	"sei.io/seictl/pkg/settings"
 )
 
@@ -164,15 +163,53 @@ func (r *runner) session(parent context.Context, l *locks) error {
 	defer cancel(nil)
 	r.begin()
 	r.follow(ctx, &wg)
-	if l.driver.Holding() {
-		wg.Go(func() {
-			err := l.driver.Nodes(ctx, r.entry.record.Keys(), func(u operator.NodeUpdate) { r.passed(u) })
-			if err != nil && ctx.Err() == nil {
-				r.fail(err)
-			}
-		})
+	for {
+		stop := r.drive(ctx, l.driver)
+		err := r.loop(ctx)
+		stop()
+		if err != nil || !l.driver.Holding() {
+			return err
+		}
+		// A pass that was under way when it was decided to stop may have begun a pod cycle.
+		if err := r.reread(ctx); err != nil {
+			return err
+		}
+		if !fleet.Cycling(r.entry.record, r.view()) {
+			return nil
+		}
+		r.report.say("a node is in its pod cycle: it is seen through")
 	}
-	return r.loop(ctx)
+}
+
+// drive runs passes over the nodes, where no operator does, until stop is called.
+func (r *runner) drive(ctx context.Context, d *drive.Driver) (stop func()) {
+	if !d.Holding() {
+		return func() {}
+	}
+	ctx, cancel := context.WithCancel(ctx)
+	keys, done := r.entry.record.Keys(), make(chan struct{})
+	go func() {
+		defer close(done)
+		if err := d.Nodes(ctx, keys, r.passed); err != nil && ctx.Err() == nil {
+			r.fail(err)
+		}
+	}()
+	return func() {
+		cancel()
+		<-done
+	}
+}
+
+// reread reads the nodes as they are now: watches may lag.
+func (r *runner) reread(ctx context.Context) error {
+	seen, err := gather(ctx, r.Factory, r.cluster, r.entry.record.Chain)
+	if err != nil {
+		return err
+	}
+	for _, n := range seen.nodes {
+		r.saw(n)
+	}
+	return nil
 }
 
 func (r *runner) begin() {
