@@ -58,7 +58,7 @@ var fleets = []Scenario{
 		Name: "fleet-managed", Catalogue: []int{26, 27},
 		Happens: "Argo CD manages one node of the chain, and somebody puts the spec of another back in mid-rollout. A third is the child " +
 			"of a SeiNodeDeployment, which would put an edit of the child back.",
-		See: "The managed one is left alone, and what to commit is printed. What was put back is told with who did it, and not written " +
+		See: "The managed one is left alone, and what to commit is printed. What was put back is told, and not written " +
 			"again. The child is changed through the template.",
 		Do:  "Commit the change where the object is managed from.",
 		Run: fleetManaged,
@@ -349,13 +349,13 @@ func fleetManaged(s *S) {
 	argo.edit(func(n *v1alpha1.SeiNode) {
 		n.Annotations = map[string]string{"argocd.argoproj.io/tracking-id": "fleet:sei.io/SeiNode:" + s.ns + "/ax-0"}
 	})
-	// A drifted image keeps the canary at work for as long as it takes to put its spec back.
+	// The issuer is not there: the canary waits for as long as it takes to put its spec back.
 	first := s.rollingOut("enable-tls", "--issuer", "late", "--issuer-kind", "Issuer", "--skip-preflight")
 	s.reached(reverted.name, "started")
 	reverted.eventually("the change is written", func(n *v1alpha1.SeiNode) bool { return n.SidecarTLS() != nil })
 	reverted.setTLS(nil)
 	first.wait().exits(failed).
-		says("managed", "Argo CD application fleet", "issuerName: late", "was changed to off by kubectl-edit")
+		says("managed", "Argo CD application fleet", "issuerName: late", "was changed to off")
 	require.Nil(s, reverted.get().SidecarTLS(), "it is not written again")
 	require.Nil(s, argo.get().SidecarTLS())
 
