@@ -101,7 +101,7 @@ func podPIDs() ([]int, error) {
 	for _, root := range roots {
 		_ = filepath.WalkDir(filepath.Join(root, CgroupRoot), func(path string, d fs.DirEntry, err error) error {
 			if err != nil || d.IsDir() || d.Name() != "cgroup.procs" {
-				return nil // a cgroup that went away meanwhile holds no process
+				return nil //nolint:nilerr // a cgroup that went away meanwhile holds no process
 			}
 			data, _ := os.ReadFile(path)
 			for field := range strings.FieldsSeq(string(data)) {

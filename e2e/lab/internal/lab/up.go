@@ -162,7 +162,7 @@ func (e *Env) waitHealthy(ctx context.Context, c component, ended <-chan error) 
 		case err := <-ended:
 			return fmt.Errorf("%s ended: %w; the end of its log:\n%s", c.name, err, e.logTail(c.name))
 		case <-ctx.Done():
-			return fmt.Errorf("%s is not healthy: %w (last: %v); the end of its log:\n%s", c.name, ctx.Err(), last, e.logTail(c.name))
+			return fmt.Errorf("%s is not healthy: %w (last: %w); the end of its log:\n%s", c.name, ctx.Err(), last, e.logTail(c.name))
 		case <-time.After(50 * time.Millisecond):
 		}
 		if last = c.healthy(ctx, e); last == nil {
