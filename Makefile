@@ -73,10 +73,18 @@ test-unit: ## Run the tests that need no cluster
 	go test $(GOTESTFLAGS) ./...
 	cd e2e/lab && go test $(GOTESTFLAGS) ./...
 
+# What gates a change: the CRDs' rules, and the scenarios that take little and share nothing. `make e2e-all` runs every
+# scenario and suite: half an hour and more, some of them stop shared components of the lab.
+E2E_RUN ?= ^(TestCRD.*|TestScenarios)$$/^(|enable|apply-again|issuer-missing|image-and-tls|born-with-tls|removal-without-consent|enable-remove-enable|two-drivers|bad-input|paused|delete-and-recreate|image-there-and-back|certificate-deleted|every-source|proxy-crash-loop-with-image|request-denied|foreign-statefulset|leftover-secret|issuer-of-the-other-kind)$$
+
 .PHONY: e2e
-e2e: build-failpoints lab-up ## Run the end-to-end tests on the lab
+e2e: build-failpoints lab-up ## Run the end-to-end tests that gate a change, on the lab
 	KUBECONFIG=$(LAB_KUBECONFIG) SEICTL_BIN=$(CURDIR)/bin/seictl SEICTL_FAILPOINTS_BIN=$(CURDIR)/bin/seictl-failpoints \
-	  go test -tags e2e -count=1 -timeout $(E2E_TIMEOUT) $(GOTESTFLAGS) ./e2e/...
+	  go test -tags e2e -count=1 -timeout $(E2E_TIMEOUT) -run '$(E2E_RUN)' $(GOTESTFLAGS) ./e2e/...
+
+.PHONY: e2e-all
+e2e-all: ## Run every end-to-end test
+	$(MAKE) e2e E2E_RUN=.
 
 .PHONY: bench
 bench: ## Run the benchmarks
