@@ -10,6 +10,7 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/client-go/rest"
 
 	"sei.io/seictl/api/v1alpha1"
 	"sei.io/seictl/internal/cli/drive"
@@ -80,7 +81,7 @@ func (r *runner) take(ctx context.Context, chain string) (*locks, error) {
 		return nil, err
 	}
 	d := &drive.Driver{
-		Cluster: r.cluster, Settings: r.settings, Now: r.Now, LockTimeout: r.flags.LockTimeout, IgnoreDeployment: r.flags.Drive,
+		Cluster: faster(r.cluster), Settings: r.settings, Now: r.Now, LockTimeout: r.flags.LockTimeout, IgnoreDeployment: r.flags.Drive,
 		PortForward: !inCluster(),
 	}
 	out := &locks{rollout: held, driver: d}
@@ -98,6 +99,14 @@ func (r *runner) take(ctx context.Context, chain string) (*locks, error) {
 	}
 	r.driver = d
 	return out, nil
+}
+
+// faster is the way to a cluster for a driver of many nodes at once.
+func faster(c *factory.Cluster) *factory.Cluster {
+	out := *c
+	out.Config = rest.CopyConfig(c.Config)
+	out.Config.QPS, out.Config.Burst = 200, 400
+	return &out
 }
 
 func (l *locks) release(ctx context.Context, r *runner) {
