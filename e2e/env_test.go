@@ -194,8 +194,14 @@ func (s *S) get(name string, o client.Object) error {
 // eventually waits until check has nothing to complain about.
 func (s *S) eventually(what string, check func() error) {
 	s.Helper()
+	s.eventuallyIn(s.Context(), what, check)
+}
+
+// eventuallyIn is eventually in a context of its own, for cleanups.
+func (s *S) eventuallyIn(ctx context.Context, what string, check func() error) {
+	s.Helper()
 	var last error
-	err := wait.PollUntilContextTimeout(s.Context(), 100*time.Millisecond, patience, true, func(context.Context) (bool, error) {
+	err := wait.PollUntilContextTimeout(ctx, 100*time.Millisecond, patience, true, func(context.Context) (bool, error) {
 		last = check()
 		return last == nil, nil
 	})

@@ -149,7 +149,7 @@ func oldCRD(s *S) {
 func (s *S) awaitTLSField(ctx context.Context, there bool) {
 	s.Helper()
 	probe := s.manifest("probe", withTLS(*byIssuer(issuerA)))
-	s.eventually("the API server serves the changed CRD", func() error {
+	s.eventuallyIn(ctx, "the API server serves the changed CRD", func() error {
 		o := probe.DeepCopy()
 		if err := s.client.Create(ctx, o, dryRun); err != nil {
 			return err
