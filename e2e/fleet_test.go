@@ -397,8 +397,7 @@ func fleetAPIServerAway(s *S) {
 	nodes := s.fleet(3, 0)
 	s.onceEach(nodes, func() {
 		first := s.rollingOut("enable-tls", "--issuer", issuerA)
-		s.reached("ax-0", "started")
-		nodes[0].doing(v1alpha1.TaskReplacePod)
+		s.reached("ax-0", "done")
 		start := s.stopped("kube-apiserver")
 		select {
 		case r := <-first.ended:
