@@ -38,7 +38,7 @@ func TestBaseIsInAnOrderThatCanBeApplied(t *testing.T) {
 		"ClusterRole seictl-client",
 		"ClusterRoleBinding seictl-client",
 		"ClusterRole seictl-driver",
-		"Role seictl-driver",
+		"Role seictl-driver", "Role seictl-fleet",
 		"ClusterRole seictl-driver-cluster",
 		"ClusterRole seictl-viewer",
 	}, ids(objects))
