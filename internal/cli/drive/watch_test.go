@@ -8,8 +8,10 @@ import (
 
 	"github.com/stretchr/testify/require"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/watch"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/client/fake"
+	"sigs.k8s.io/controller-runtime/pkg/client/interceptor"
 
 	"sei.io/seictl/api/v1alpha1"
 	"sei.io/seictl/internal/cli/exit"
@@ -35,6 +37,14 @@ func TestRunWatchesUntilSettled(t *testing.T) {
 	n.Status.Plan = &v1alpha1.Plan{ID: "p", Kind: v1alpha1.NodeUpdate, Phase: v1alpha1.PlanActive,
 		Tasks: []v1alpha1.Task{{Type: v1alpha1.TaskApplyStatefulSet, Status: v1alpha1.TaskRunning}}}
 	d, c, out := watching(t, n)
+	// The fake brings what follows the start of a watch, whatever version the watch names: the change must come after it.
+	started := make(chan struct{})
+	d.Cluster.Client = interceptor.NewClient(c.(client.WithWatch), interceptor.Funcs{
+		Watch: func(ctx context.Context, c client.WithWatch, list client.ObjectList, o ...client.ListOption) (watch.Interface, error) {
+			w, err := c.Watch(ctx, list, o...)
+			close(started)
+			return w, err
+		}})
 	goal := Goal{Key: client.ObjectKeyFromObject(n), Generation: 2}
 	type outcome struct {
 		results []Result
@@ -45,6 +55,7 @@ func TestRunWatchesUntilSettled(t *testing.T) {
 		results, err := d.Run(t.Context(), []Goal{goal})
 		done <- outcome{results, err}
 	}()
+	<-started
 	var fresh v1alpha1.SeiNode
 	require.NoError(t, c.Get(t.Context(), goal.Key, &fresh))
 	ended := metav1.NewMicroTime(time.Now())
