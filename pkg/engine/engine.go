@@ -124,6 +124,7 @@ func (e *Engine) RetryNow(key types.NamespacedName) {
 
 // Forget drops what is remembered of a node that is gone.
 func (e *Engine) Forget(uid types.UID) {
+	e.verdicts.forget(uid)
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	delete(e.latest, uid)

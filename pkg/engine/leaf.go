@@ -15,8 +15,6 @@ func (e *Engine) SecretLeaf(node *v1alpha1.SeiNode) (fingerprint string, ok bool
 		return "", false
 	}
 	key := types.NamespacedName{Namespace: node.Namespace, Name: resources.SecretName(node.Name, current)}
-	e.verdicts.mu.Lock()
-	defer e.verdicts.mu.Unlock()
-	v, ok := e.verdicts.m[key]
+	v, ok := e.verdicts.last(node.UID, key)
 	return v.verdict.FingerprintSHA256, ok && v.verdict.FingerprintSHA256 != ""
 }

@@ -17,11 +17,11 @@ import (
 	"sei.io/seictl/pkg/resources"
 )
 
-// verdictCache keeps the verdict on a version of a Secret, so that a Secret that does not change is read once. It holds
-// no key.
+// verdictCache keeps the verdict on a version of a Secret for each node that uses it, so that a Secret that does not change
+// is read once. It holds no key.
 type verdictCache struct {
 	mu sync.Mutex
-	m  map[types.NamespacedName]cachedVerdict
+	m  map[types.UID]map[types.NamespacedName]cachedVerdict
 }
 
 type cachedVerdict struct {
@@ -70,7 +70,7 @@ func (p *pass) judge(ctx context.Context, tls *v1alpha1.SidecarTLSConfig) certs.
 		return certs.Judge(nil, want, p.now)
 	}
 	id := fmt.Sprintf("%v", want)
-	if v, ok := p.verdicts.lookup(key, version, id, p.now); ok {
+	if v, ok := p.verdicts.lookup(p.node.UID, key, version, id, p.now); ok {
 		p.wakeAtBoundary(v)
 		return v
 	}
@@ -83,7 +83,7 @@ func (p *pass) judge(ctx context.Context, tls *v1alpha1.SidecarTLSConfig) certs.
 		return certs.Unavailable(fmt.Errorf("reading Secret %s: %w", key, err))
 	}
 	v := certs.Judge(&secret, want, p.now)
-	p.verdicts.store(key, cachedVerdict{version: secret.ResourceVersion, want: id, verdict: v, judged: p.now})
+	p.verdicts.store(p.node.UID, key, cachedVerdict{version: secret.ResourceVersion, want: id, verdict: v, judged: p.now})
 	p.wakeAtBoundary(v)
 	return v
 }
@@ -112,10 +112,8 @@ func (p *pass) secretVersion(ctx context.Context, key types.NamespacedName) (ver
 	return m.ResourceVersion, true, nil
 }
 
-func (c *verdictCache) lookup(key types.NamespacedName, version, want string, now time.Time) (certs.Verdict, bool) {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	v, ok := c.m[key]
+func (c *verdictCache) lookup(node types.UID, key types.NamespacedName, version, want string, now time.Time) (certs.Verdict, bool) {
+	v, ok := c.last(node, key)
 	if !ok || version == "" || v.version != version || v.want != want {
 		return certs.Verdict{}, false
 	}
@@ -127,11 +125,29 @@ func (c *verdictCache) lookup(key types.NamespacedName, version, want string, no
 	return v.verdict, true
 }
 
-func (c *verdictCache) store(key types.NamespacedName, v cachedVerdict) {
+// last is the last verdict, whatever became of the Secret since.
+func (c *verdictCache) last(node types.UID, key types.NamespacedName) (cachedVerdict, bool) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	v, ok := c.m[node][key]
+	return v, ok
+}
+
+func (c *verdictCache) store(node types.UID, key types.NamespacedName, v cachedVerdict) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if c.m == nil {
-		c.m = map[types.NamespacedName]cachedVerdict{}
+		c.m = map[types.UID]map[types.NamespacedName]cachedVerdict{}
 	}
-	c.m[key] = v
+	if c.m[node] == nil {
+		c.m[node] = map[types.NamespacedName]cachedVerdict{}
+	}
+	c.m[node][key] = v
+}
+
+// forget drops what was kept for a node.
+func (c *verdictCache) forget(node types.UID) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	delete(c.m, node)
 }
