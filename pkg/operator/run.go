@@ -2,6 +2,7 @@ package operator
 
 import (
 	"context"
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"net/http"
@@ -34,7 +35,7 @@ type RunOptions struct {
 	Log logr.Logger
 	// MetricsAddress serves /metrics over HTTPS to who may get it; "0" for none.
 	MetricsAddress string
-	// MetricsCertDir holds tls.crt and tls.key of the metrics server; self-signed when empty.
+	// MetricsCertDir holds tls.crt and tls.key of the metrics server, or will; self-signed when empty and until they are there.
 	MetricsCertDir string
 	// HealthAddress serves /healthz and /readyz; "0" for none.
 	HealthAddress string
@@ -133,10 +134,14 @@ func newManager(o RunOptions, l *lock.Lock) (ctrl.Manager, error) {
 	if err != nil {
 		return nil, err
 	}
+	cert, err := newMetricsCert(o.MetricsCertDir, o.Log.WithName("metrics"))
+	if err != nil {
+		return nil, err
+	}
 	options := ctrl.Options{
 		Scheme: scheme, Cache: cacheOptions, Logger: o.Log, HealthProbeBindAddress: o.HealthAddress,
 		Metrics: metricsserver.Options{
-			BindAddress: o.MetricsAddress, SecureServing: true, CertDir: o.MetricsCertDir,
+			BindAddress: o.MetricsAddress, SecureServing: true, TLSOpts: []func(*tls.Config){cert.configure},
 			FilterProvider: filters.WithAuthenticationAndAuthorization,
 		},
 	}
@@ -151,6 +156,9 @@ func newManager(o RunOptions, l *lock.Lock) (ctrl.Manager, error) {
 	mgr, err := ctrl.NewManager(o.Config, options)
 	if err != nil {
 		return nil, fmt.Errorf("connecting to the cluster: %w", err)
+	}
+	if err := mgr.Add(cert); err != nil {
+		return nil, fmt.Errorf("adding the certificate of /metrics: %w", err)
 	}
 	return mgr, nil
 }

@@ -3,10 +3,13 @@ package drive
 import (
 	"context"
 	"fmt"
+	"maps"
+	"time"
 
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/apimachinery/pkg/util/wait"
 	"k8s.io/apimachinery/pkg/watch"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
@@ -26,11 +29,17 @@ func (d *Driver) watch(ctx context.Context, t *tracker) error {
 	}
 	errs := make(chan error, len(namespaces))
 	for ns := range namespaces {
-		go func() {
-			errs <- Follow(ctx, d.Cluster, ns, func(key types.NamespacedName, node *v1alpha1.SeiNode) {
-				t.update(d.seen(key, node))
-			})
-		}()
+		f := &Follower{Cluster: d.Cluster, Namespace: ns, Seen: func(key types.NamespacedName, node *v1alpha1.SeiNode) {
+			t.update(d.seen(key, node))
+		}, Trouble: func(err error) {
+			d.Progress.Say("the cluster does not answer (%s): waiting for it; the nodes go on without this command", err)
+		}}
+		for _, g := range t.goals {
+			if g.Key.Namespace == ns {
+				f.Known = append(f.Known, g.Key)
+			}
+		}
+		go func() { errs <- f.Run(ctx) }()
 	}
 	var first error
 	for range namespaces {
@@ -70,31 +79,83 @@ func Outcome(node *v1alpha1.SeiNode, in preview.Input) engine.Outcome {
 	return o
 }
 
-// Follow calls seen for every node of a namespace, now and at every change, until ctx ends; with nil for one that is gone.
-func Follow(ctx context.Context, c *factory.Cluster, namespace string, seen func(types.NamespacedName, *v1alpha1.SeiNode)) error {
+// Follower tells of every change of the nodes of a namespace.
+type Follower struct {
+	Cluster   *factory.Cluster
+	Namespace string
+	// Known are nodes that were there: one that is gone when the watch begins is told of as well.
+	Known []types.NamespacedName
+	// Seen is called for every node, now and at every change; with nil for one that is gone.
+	Seen func(types.NamespacedName, *v1alpha1.SeiNode)
+	// Trouble is told when the cluster stops answering.
+	Trouble func(error)
+}
+
+// outage is how often a cluster that does not answer is asked again, until nobody waits for it any more: two minutes.
+var outage = wait.Backoff{Duration: 2 * time.Second, Factor: 1, Jitter: 0.1, Steps: 60}
+
+// passing says whether an error of the API server may be over when it is asked again.
+func passing(err error) bool {
+	return factory.Unreachable(err) || apierrors.IsTooManyRequests(err) || apierrors.IsInternalError(err) ||
+		apierrors.IsServerTimeout(err) || apierrors.IsTimeout(err)
+}
+
+// Run follows until ctx ends. An API server that is away for a while ends nothing: nodes go on without us.
+func (f *Follower) Run(ctx context.Context) error {
+	known := map[types.NamespacedName]bool{}
+	for _, key := range f.Known {
+		known[key] = true
+	}
+	backoff := outage
 	for ctx.Err() == nil {
-		if err := followOnce(ctx, c, namespace, seen); err != nil && ctx.Err() == nil {
-			return err
+		err := f.once(ctx, known, func() { backoff = outage })
+		switch {
+		case ctx.Err() != nil:
+			return nil
+		case err == nil:
+			continue
+		case !passing(err) || backoff.Steps == 0:
+			return f.Cluster.Explain(err, "watch", "seinodes", f.Namespace, "")
+		case backoff.Steps == outage.Steps && f.Trouble != nil:
+			f.Trouble(err)
+		}
+		select {
+		case <-ctx.Done():
+		case <-time.After(backoff.Step()):
 		}
 	}
 	return nil
 }
 
-// followOnce lists and then watches until the watch ends.
-func followOnce(ctx context.Context, c *factory.Cluster, namespace string, seen func(types.NamespacedName, *v1alpha1.SeiNode)) error {
+// once lists and then watches until the watch ends.
+func (f *Follower) once(ctx context.Context, known map[types.NamespacedName]bool, answered func()) error {
 	var list v1alpha1.SeiNodeList
-	if err := c.Client.List(ctx, &list, client.InNamespace(namespace)); err != nil {
-		return c.Explain(err, "list", "seinodes", namespace, "")
+	if err := f.Cluster.Client.List(ctx, &list, client.InNamespace(f.Namespace)); err != nil {
+		return err //nolint:wrapcheck // Run explains it
 	}
+	answered()
+	missing := maps.Clone(known)
 	for i := range list.Items {
-		seen(client.ObjectKeyFromObject(&list.Items[i]), &list.Items[i])
+		key := client.ObjectKeyFromObject(&list.Items[i])
+		known[key] = true
+		delete(missing, key)
+		f.Seen(key, &list.Items[i])
 	}
-	w, err := c.Client.Watch(ctx, &v1alpha1.SeiNodeList{}, client.InNamespace(namespace),
+	for key := range missing {
+		delete(known, key)
+		f.Seen(key, nil)
+	}
+	w, err := f.Cluster.Client.Watch(ctx, &v1alpha1.SeiNodeList{}, client.InNamespace(f.Namespace),
 		&client.ListOptions{Raw: &metav1.ListOptions{ResourceVersion: list.ResourceVersion}})
 	if err != nil {
-		return c.Explain(err, "watch", "seinodes", namespace, "")
+		return err //nolint:wrapcheck // Run explains it
 	}
-	return events(ctx, w, seen)
+	return events(ctx, w, func(key types.NamespacedName, node *v1alpha1.SeiNode) {
+		if known[key] = true; node == nil {
+			delete(known, key)
+		}
+		f.Seen(key, node)
+	})
 }
 
 // events passes on what a watch brings until it ends; the caller lists again then.

@@ -3,11 +3,16 @@ package drive
 import (
 	"bytes"
 	"context"
+	"errors"
+	"net"
 	"testing"
 	"time"
 
 	"github.com/stretchr/testify/require"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime/schema"
+	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/apimachinery/pkg/watch"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/client/fake"
@@ -67,6 +72,65 @@ func TestRunWatchesUntilSettled(t *testing.T) {
 	require.NoError(t, got.err)
 	require.Equal(t, Done, got.results[0].State)
 	require.NotContains(t, out.String(), "\x1b")
+}
+
+func TestFollowerOutlastsAnOutage(t *testing.T) {
+	usual := outage
+	outage.Duration = time.Millisecond
+	t.Cleanup(func() { outage = usual })
+	for _, c := range []struct {
+		name     string
+		failures int
+		err      error
+		want     string
+	}{
+		{"short", 5, &net.OpError{Op: "dial", Err: errors.New("connection refused")}, ""},
+		{"lasting", 1000, &net.OpError{Op: "dial", Err: errors.New("connection refused")}, "does not answer"},
+		{"refused", 1000, apierrors.NewForbidden(schema.GroupResource{Resource: "seinodes"}, "", errors.New("no")), "not allowed"},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			n := running()
+			d, inner, _ := watching(t, n)
+			lists, troubles := 0, 0
+			d.Cluster.Client = interceptor.NewClient(inner.(client.WithWatch), interceptor.Funcs{
+				List: func(ctx context.Context, inner client.WithWatch, list client.ObjectList, o ...client.ListOption) error {
+					if lists++; lists <= c.failures {
+						return c.err
+					}
+					return inner.List(ctx, list, o...)
+				}})
+			ctx, stop := context.WithCancel(t.Context())
+			defer stop()
+			f := &Follower{Cluster: d.Cluster, Namespace: n.Namespace, Trouble: func(error) { troubles++ },
+				Seen: func(types.NamespacedName, *v1alpha1.SeiNode) { stop() }}
+			err := f.Run(ctx)
+			if c.want == "" {
+				require.NoError(t, err)
+				require.Equal(t, c.failures+1, lists)
+				require.Equal(t, 1, troubles, "said once")
+				return
+			}
+			require.ErrorContains(t, err, c.want)
+		})
+	}
+}
+
+func TestFollowerTellsOfANodeThatWasGoneAlready(t *testing.T) {
+	n := running()
+	d, _, _ := watching(t, n)
+	ctx, stop := context.WithCancel(t.Context())
+	defer stop()
+	gone := types.NamespacedName{Namespace: n.Namespace, Name: "gone"}
+	var seen []types.NamespacedName
+	f := &Follower{Cluster: d.Cluster, Namespace: n.Namespace, Known: []types.NamespacedName{gone, client.ObjectKeyFromObject(n)},
+		Seen: func(key types.NamespacedName, node *v1alpha1.SeiNode) {
+			if node == nil {
+				seen = append(seen, key)
+				stop()
+			}
+		}}
+	require.NoError(t, f.Run(ctx))
+	require.Equal(t, []types.NamespacedName{gone}, seen)
 }
 
 func TestRunEndsWithTheCauseOfItsContext(t *testing.T) {

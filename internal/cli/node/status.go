@@ -144,7 +144,15 @@ func (o *StatusOptions) follow(ctx context.Context, nodes []*v1alpha1.SeiNode, g
 	}
 	errs := make(chan error, len(namespaces))
 	for ns := range namespaces {
-		go func() { errs <- drive.Follow(watchCtx, c, ns, seen) }()
+		f := &drive.Follower{Cluster: c, Namespace: ns, Seen: seen, Trouble: func(err error) {
+			progress.Say("the cluster does not answer (%s): waiting for it", err)
+		}}
+		for _, n := range nodes {
+			if n.Namespace == ns {
+				f.Known = append(f.Known, client.ObjectKeyFromObject(n))
+			}
+		}
+		go func() { errs <- f.Run(watchCtx) }()
 	}
 	for range namespaces {
 		if e := <-errs; e != nil && err == nil {

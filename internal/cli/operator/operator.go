@@ -73,7 +73,7 @@ func NewCmdRun(f *factory.Factory, runF func(context.Context, *RunOptions) error
 	}
 	fl := cmd.Flags()
 	fl.StringVar(&o.MetricsAddress, "metrics-bind-address", ":8443", "where /metrics is served over HTTPS, to who may get it; 0 for nowhere")
-	fl.StringVar(&o.MetricsCertDir, "metrics-cert-dir", "", "directory with tls.crt and tls.key of /metrics (default self-signed)")
+	fl.StringVar(&o.MetricsCertDir, "metrics-cert-dir", "", "directory with tls.crt and tls.key of /metrics, followed when they change; self-signed until they are there")
 	fl.StringVar(&o.HealthAddress, "health-probe-bind-address", ":8081", "where /healthz and /readyz are served; 0 for nowhere")
 	fl.IntVar(&o.NodeWorkers, "node-workers", 16, "how many SeiNodes are reconciled at once")
 	fl.IntVar(&o.DeploymentWorkers, "deployment-workers", 2, "how many SeiNodeDeployments are reconciled at once")
