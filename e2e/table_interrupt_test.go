@@ -8,7 +8,9 @@ import (
 	"strconv"
 	"time"
 
+	cmv1 "github.com/cert-manager/cert-manager/pkg/apis/certmanager/v1"
 	"github.com/stretchr/testify/require"
+	corev1 "k8s.io/api/core/v1"
 
 	"sei.io/seictl/api/v1alpha1"
 )
@@ -28,6 +30,20 @@ var interruptions = []Scenario{
 		See:     "The same command goes on where the dead one stopped, at once; the pod is created once.",
 		Do:      "Run the same command again.",
 		Run:     killedAtBirth,
+	},
+	{
+		Name: "killed-in-a-rollback", Catalogue: []int{24, 33},
+		Happens: "The proxy of the new pod ends at every start, and kill -9 hits the rollback, before or after any of its steps.",
+		See:     "The same command goes on with the rollback: the old template is back, the pod was replaced twice in all, exit code 4.",
+		Do:      "Run the same command again; repair the cause; then `seictl node retry NAME`.",
+		Run:     killedInARollback,
+	},
+	{
+		Name: "killed-in-a-repair", Catalogue: []int{24},
+		Happens: "kill -9 hits a repair (a Certificate deleted by hand), or what a rescheduled pod needs to start.",
+		See:     "The same command finishes. No pod cycle.",
+		Do:      "Run the same command again.",
+		Run:     killedInARepair,
 	},
 	{
 		Name: "two-drivers", Catalogue: []int{36},
@@ -144,6 +160,58 @@ func (n *Node) killedAndResumed(failpoint string, args ...string) {
 		n.s.resumes(failpoint, n.s.command(n.s.seictl, nil, n.applyArgs(args...)...))
 	})
 	n.requireReady()
+}
+
+// during are failpoints that count in one kind of plan only.
+func during(kind v1alpha1.PlanKind, points ...string) (names []string) {
+	for _, p := range points {
+		names = append(names, string(kind)+":"+p)
+	}
+	return names
+}
+
+// killedInARollback has a toggle fail and its rollback killed, at another point each time.
+func killedInARollback(s *S) {
+	points := append(around(v1alpha1.TaskApplyStatefulSet, v1alpha1.TaskReplacePod, v1alpha1.TaskObserveImage,
+		v1alpha1.TaskObserveSidecarTLS, v1alpha1.TaskMarkReady),
+		"applied/apply-statefulset", "before-delete/replace-pod", "deleted/replace-pod", "before-post/mark-ready", "posted/mark-ready")
+	n := s.running()
+	args := []string{"--tls", "--issuer", issuerA}
+	for _, point := range during(v1alpha1.NodeRollback, points...) {
+		n.fault(proxy, "crash-loop", nil)
+		n.cycles(2, func() {
+			n.applyKilledAt(point, args...).exits(killed)
+			n.apply(args...).exits(failed)
+		})
+		n.requireRolledBack(proxy)
+		n.heal(proxy)
+		n.cycles(0, func() { n.apply("--no-tls").exits(done) })
+		n.requireReady()
+		n.requireNoTLSLeft()
+	}
+}
+
+// killedInARepair has what a settled node needs now and then killed, at another point each time.
+func killedInARepair(s *S) {
+	n := s.running(withTLS(*byIssuer(issuerA)))
+	for _, point := range during(v1alpha1.NodeRepair, append(around(v1alpha1.TaskApplySidecarCert), "applied/apply-sidecar-cert")...) {
+		s.delete(n.certificateName(), &cmv1.Certificate{})
+		n.cycles(0, func() {
+			n.applyKilledAt(point).exits(killed)
+			n.apply().exits(done)
+		})
+		n.requireTLS("ClusterIssuer/" + issuerA)
+	}
+	for _, point := range during(v1alpha1.MarkReady, append(around(v1alpha1.TaskMarkReady), "before-post/mark-ready", "posted/mark-ready")...) {
+		n.cycles(1, func() {
+			uid := n.deletePod()
+			n.podWhen("the proxy of the new pod runs", func(p *corev1.Pod) bool { return p.UID != uid && runs(p, proxy) })
+			n.applyKilledAt(point).exits(killed)
+			n.apply().exits(done)
+		})
+		n.requireReady()
+		n.requireServing()
+	}
 }
 
 // killedAtBirth creates nodes, and is killed at another point each time.

@@ -45,7 +45,7 @@ func apply(ctx context.Context, env *Env, in Input, u *unstructured.Unstructured
 	if err := env.Client.Apply(ctx, client.ApplyConfigurationFromUnstructured(u), opts...); err != nil {
 		return Result{}, applyError(u, err, in.Node)
 	}
-	env.hit("applied/" + string(in.Task.Type))
+	env.hit("applied", in)
 	foreign, err := foreignField(u)
 	if err != nil {
 		return Result{}, err

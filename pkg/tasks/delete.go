@@ -16,7 +16,7 @@ import (
 func deleteExact(ctx context.Context, env *Env, in Input, what string, obj client.Object) error {
 	uid := obj.GetUID()
 	err := env.Client.Delete(ctx, obj, client.Preconditions{UID: &uid}, client.PropagationPolicy("Background"))
-	env.hit("deleted/" + string(in.Task.Type))
+	env.hit("deleted", in)
 	if err != nil && !apierrors.IsNotFound(err) && !apierrors.IsConflict(err) {
 		return fmt.Errorf("deleting %s %s/%s: %w", what, obj.GetNamespace(), obj.GetName(), err)
 	}

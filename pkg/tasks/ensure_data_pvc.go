@@ -53,7 +53,7 @@ func ensureDataPVC(ctx context.Context, env *Env, in Input, p v1alpha1.DataPVCPa
 func createClaim(ctx context.Context, env *Env, in Input, p v1alpha1.DataPVCParams) (Result, error) {
 	claim := resources.DataPVC(resources.OwnerOf(in.Node), p)
 	err := env.Client.Create(ctx, claim, client.FieldOwner(FieldManager))
-	env.hit("created/" + string(in.Task.Type))
+	env.hit("created", in)
 	switch {
 	case apierrors.IsInvalid(err), apierrors.IsBadRequest(err):
 		return Result{}, Terminalf("creating PersistentVolumeClaim %s/%s: %w", claim.Namespace, claim.Name, err)

@@ -9,7 +9,6 @@ import (
 	corev1 "k8s.io/api/core/v1"
 
 	"sei.io/seictl/api/v1alpha1"
-	"sei.io/seictl/internal/failpoint"
 	"sei.io/seictl/pkg/resources"
 	"sei.io/seictl/pkg/sidecar"
 )
@@ -98,9 +97,9 @@ func postMarkReady(ctx context.Context, env *Env, in Input, pod *corev1.Pod, s *
 			return Result{}, fmt.Errorf("mark-ready failed in the sidecar of pod %s: %s", name, task.Error)
 		}
 	}
-	failpoint.Hit("before-post/" + kind)
+	env.hit("before-post", in)
 	err := s.PostTask(ctx, id, kind, nil)
-	failpoint.Hit("posted/" + kind)
+	env.hit("posted", in)
 	// When the connection broke after the request was sent, it has to be assumed that seid was let go.
 	if err != nil && !sidecar.DeliveryUnknown(err) {
 		return sidecarTrouble(env, pod, err)

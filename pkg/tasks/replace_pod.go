@@ -129,9 +129,9 @@ func deleteOldPod(ctx context.Context, env *Env, in Input, p v1alpha1.ReplacePod
 			return Wait("keeping pod %s/%s, as its successor could not start: %s", pod.Namespace, pod.Name, verdict.Message), nil
 		}
 	}
-	env.hit("before-delete/" + string(in.Task.Type))
+	env.hit("before-delete", in)
 	err := env.Client.Delete(ctx, pod, client.Preconditions{UID: &pod.UID})
-	env.hit("deleted/" + string(in.Task.Type))
+	env.hit("deleted", in)
 	switch {
 	case apierrors.IsConflict(err):
 		return WaitPolling(retryPoll, "pod %s/%s was replaced by somebody else", pod.Namespace, pod.Name), nil

@@ -9,7 +9,6 @@ import (
 	corev1 "k8s.io/api/core/v1"
 
 	"sei.io/seictl/api/v1alpha1"
-	"sei.io/seictl/internal/failpoint"
 	"sei.io/seictl/pkg/resources"
 	"sei.io/seictl/pkg/sidecar"
 )
@@ -73,7 +72,7 @@ func runInSidecar(ctx context.Context, env *Env, in Input, params any) (Result, 
 	task, err := s.GetTask(ctx, id)
 	switch {
 	case sidecar.IsNotFound(err):
-		return post(ctx, env, pod, s, id, kind, params)
+		return post(ctx, env, in, pod, s, id, params)
 	case err != nil:
 		return sidecarTrouble(env, pod, err)
 	}
@@ -85,7 +84,7 @@ func runInSidecar(ctx context.Context, env *Env, in Input, params any) (Result, 
 		if in.Task.Attempts >= repostings {
 			return Result{}, Terminal(failed)
 		}
-		if _, err := post(ctx, env, pod, s, id, kind, params); err != nil {
+		if _, err := post(ctx, env, in, pod, s, id, params); err != nil {
 			return Result{}, err
 		}
 		return Result{}, failed
@@ -94,10 +93,11 @@ func runInSidecar(ctx context.Context, env *Env, in Input, params any) (Result, 
 }
 
 // post submits a task. Whether it arrived when the connection broke is for the next look to tell.
-func post(ctx context.Context, env *Env, pod *corev1.Pod, s *session, id, kind string, params any) (Result, error) {
-	failpoint.Hit("before-post/" + kind)
+func post(ctx context.Context, env *Env, in Input, pod *corev1.Pod, s *session, id string, params any) (Result, error) {
+	kind := string(in.Task.Type)
+	env.hit("before-post", in)
 	err := s.PostTask(ctx, id, kind, params)
-	failpoint.Hit("posted/" + kind)
+	env.hit("posted", in)
 	if err != nil && !sidecar.DeliveryUnknown(err) {
 		return sidecarTrouble(env, pod, err)
 	}

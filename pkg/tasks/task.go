@@ -91,10 +91,13 @@ type Env struct {
 	DryRun bool
 }
 
-// hit is a failpoint, which stands for a crash around a side effect: a dry run has none.
-func (e *Env) hit(name string) {
+// hit is a failpoint, which stands for a crash around a side effect: a dry run has none. Its names are "point/task" and,
+// for one kind of plan only, "kind:point/task".
+func (e *Env) hit(point string, in Input) {
 	if !e.DryRun {
+		name := point + "/" + string(in.Task.Type)
 		failpoint.Hit(name)
+		failpoint.Hit(string(in.Plan.Kind) + ":" + name)
 	}
 }
 
@@ -137,8 +140,8 @@ func Run(ctx context.Context, env *Env, in Input) (Result, error) {
 	if !ok {
 		return Result{}, Terminalf("unknown task type %q: the plan was written by another version of seictl", in.Task.Type)
 	}
-	env.hit("before/" + string(in.Task.Type))
+	env.hit("before", in)
 	result, err := run(ctx, env, in)
-	env.hit("after/" + string(in.Task.Type))
+	env.hit("after", in)
 	return result, err
 }
