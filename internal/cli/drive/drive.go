@@ -38,6 +38,8 @@ type Driver struct {
 	PortForward bool
 
 	held *lock.Held
+	// peekLeader stands in for a look at the Lease in tests.
+	peekLeader func(context.Context) (*lock.Record, error)
 }
 
 // Result is how a node came out.

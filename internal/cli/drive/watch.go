@@ -41,6 +41,9 @@ func (d *Driver) watch(ctx context.Context, t *tracker) error {
 		}
 		go func() { errs <- f.Run(ctx) }()
 	}
+	leader, stop := context.WithCancel(ctx)
+	defer stop()
+	go d.awaitLeader(leader, t)
 	var first error
 	for range namespaces {
 		if err := <-errs; err != nil && first == nil {

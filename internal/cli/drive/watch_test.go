@@ -22,6 +22,7 @@ import (
 	"sei.io/seictl/internal/cli/exit"
 	"sei.io/seictl/internal/cli/factory"
 	"sei.io/seictl/internal/cli/ui"
+	"sei.io/seictl/pkg/engine/lock"
 	"sei.io/seictl/pkg/settings"
 )
 
@@ -33,6 +34,9 @@ func watching(t *testing.T, node *v1alpha1.SeiNode) (*Driver, client.Client, *by
 	return &Driver{
 		Cluster: &factory.Cluster{Client: c, Host: "fake"}, Settings: settings.Default(), Now: time.Now,
 		Progress: NewProgress(ui.NewPrinter(out, false, 80), nil, time.Now),
+		peekLeader: func(context.Context) (*lock.Record, error) {
+			return &lock.Record{Holder: lock.Holder{Kind: lock.KindOperator}, RenewedAt: time.Now()}, nil
+		},
 	}, c, out
 }
 
@@ -72,6 +76,26 @@ func TestRunWatchesUntilSettled(t *testing.T) {
 	require.NoError(t, got.err)
 	require.Equal(t, Done, got.results[0].State)
 	require.NotContains(t, out.String(), "\x1b")
+}
+
+func TestRunEndsWhenNoOperatorLeads(t *testing.T) {
+	peek, absent := leaderPeek, leaderAbsent
+	leaderPeek, leaderAbsent = time.Millisecond, 5*time.Millisecond
+	t.Cleanup(func() { leaderPeek, leaderAbsent = peek, absent })
+	dead := &lock.Record{Holder: lock.Holder{Kind: lock.KindOperator, Pod: "seictl-operator-0"}, RenewedAt: time.Now()}
+	for name, record := range map[string]*lock.Record{"never": nil, "dead": dead} {
+		t.Run(name, func(t *testing.T) {
+			n := running()
+			n.Spec.Image = "v2"
+			d, _, _ := watching(t, n)
+			d.peekLeader = func(context.Context) (*lock.Record, error) { return record, nil }
+			results, err := d.Run(t.Context(), []Goal{{Key: client.ObjectKeyFromObject(n), Generation: 2}})
+			require.ErrorContains(t, err, "no operator has led")
+			require.ErrorContains(t, err, "--drive")
+			require.Equal(t, exit.Failure, exit.Code(err))
+			require.Equal(t, Working, results[0].State)
+		})
+	}
 }
 
 func TestFollowerOutlastsAnOutage(t *testing.T) {

@@ -60,6 +60,7 @@ func (r *resolver) lookAhead(ctx context.Context, t *target, item *preview.Item,
 	if err != nil {
 		return c.Explain(err, "preview", "the objects of SeiNode "+t.node.Name, t.node.Namespace, "")
 	}
+	item.CountPodCycles()
 	if r.facts == nil {
 		r.facts = &preflight.Collector{Client: c.Client, Kube: c.Kube, Now: r.f.Now}
 	}

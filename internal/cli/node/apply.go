@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -190,10 +191,10 @@ func (a *application) run(ctx context.Context, yes, skipPreflight bool) error {
 		defer a.release(ctx, d)
 	}
 	began := a.Now()
-	for _, t := range edits {
+	for i, t := range edits {
 		stored, err := t.write(ctx, a.cluster, false)
 		if err != nil {
-			return err
+			return a.partly(err, edits[:i])
 		}
 		d.Progress.Say("%s  spec edited", client.ObjectKeyFromObject(stored))
 		t.live, t.node = stored, stored
@@ -203,6 +204,20 @@ func (a *application) run(ctx context.Context, yes, skipPreflight bool) error {
 	}
 	results, err := d.Run(ctx, a.goals(began))
 	return a.finish(append(results, a.idle()...), err)
+}
+
+// partly says which specs were edited before one could not be: they wait for a driver.
+func (a *application) partly(err error, written []*target) error {
+	if len(written) == 0 {
+		return err
+	}
+	names, commands := make([]string, len(written)), make([]string, len(written))
+	for i, t := range written {
+		names[i] = client.ObjectKeyFromObject(t.node).String()
+		commands[i] = fmt.Sprintf("seictl node apply %s -n %s%s", t.node.Name, t.node.Namespace, a.contextFlags())
+	}
+	return fmt.Errorf("%w; the specs of %s were edited before that and wait for a driver; next for these: %s",
+		err, strings.Join(names, ", "), strings.Join(commands, " && "))
 }
 
 func (a *application) edits() []*target {

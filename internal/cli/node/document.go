@@ -181,7 +181,7 @@ func (d *Document) result(p *ui.Printer) {
 // runs says what the node runs.
 func (d *Document) runs() string {
 	text := "image " + orNone(d.Image) + ", TLS " + d.TLS.text()
-	if l := d.LastPlan; l != nil && l.PodCycleSeconds != nil {
+	if l := d.LastPlan; l != nil && l.PodCycleSeconds != nil && l.Kind != string(v1alpha1.NodeInit) {
 		text += ", pod away for " + round(*l.PodCycleSeconds)
 	}
 	return text

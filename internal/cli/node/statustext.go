@@ -98,7 +98,7 @@ func orDash(s string) string {
 
 func (l *LastPlanDocument) text() string {
 	text := fmt.Sprintf("%s %s at %s after %s", l.Kind, l.Outcome, l.FinishedAt.Format(time.RFC3339), round(l.DurationSeconds))
-	if l.PodCycleSeconds != nil {
+	if l.PodCycleSeconds != nil && l.Kind != string(v1alpha1.NodeInit) { // at birth there was none to be away
 		text += ", pod away for " + round(*l.PodCycleSeconds)
 	}
 	if l.Detail != "" {

@@ -1,0 +1,63 @@
+package drive
+
+import (
+	"context"
+	"time"
+
+	"sei.io/seictl/internal/cli/exit"
+	"sei.io/seictl/pkg/engine/lock"
+)
+
+// How often to look whether an operator leads, and how long the Lease may stand unrenewed: a new Pod of the operator
+// takes over well within that.
+var (
+	leaderPeek   = 15 * time.Second
+	leaderAbsent = time.Minute
+)
+
+// awaitLeader ends the watch when nobody renews the engine's Lease: an operator that is installed and does not run would
+// have it wait for ever. It compares what it sees with what it saw, never the clocks of two machines.
+func (d *Driver) awaitLeader(ctx context.Context, t *tracker) {
+	peek := d.peekLeader
+	if peek == nil {
+		l, err := lock.NewForConfig(d.Cluster.Config, lock.Self(lock.KindCLI), lock.Options{})
+		if err != nil {
+			return
+		}
+		peek = l.Peek
+	}
+	tick := time.NewTicker(leaderPeek)
+	defer tick.Stop()
+	var last lock.Record
+	unchanged := time.Now()
+	for {
+		r, err := peek(ctx)
+		switch {
+		case ctx.Err() != nil:
+			return
+		case err != nil: // nobody knows: the watch has its own patience
+			unchanged = time.Now()
+		case r != nil && (r.Holder != last.Holder || !r.RenewedAt.Equal(last.RenewedAt)):
+			last, unchanged = *r, time.Now()
+		case time.Since(unchanged) >= leaderAbsent:
+			t.end(exit.Errorf(exit.Failure, "no operator has led for %s, although Deployment %s/%s is installed: what was changed is stored and waits for one; "+
+				"next: kubectl -n %s get pods, or the same command with --drive", leaderAbsent, lock.Namespace, OperatorDeployment, lock.Namespace))
+			return
+		}
+		select {
+		case <-ctx.Done():
+			return
+		case <-tick.C:
+		}
+	}
+}
+
+// end gives up on the nodes that are not done; err says why.
+func (t *tracker) end(err error) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if t.fatal == nil {
+		t.fatal = err
+	}
+	t.done()
+}
