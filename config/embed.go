@@ -9,13 +9,14 @@ import (
 	"io/fs"
 	"strings"
 
+	"github.com/cert-manager/cert-manager/pkg/apis/certmanager"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/util/validation"
 	"sigs.k8s.io/kustomize/api/krusty"
 	"sigs.k8s.io/kustomize/kyaml/filesys"
 )
 
-//go:embed crd base node rbac operator monitoring/*.yaml monitoring/*.json
+//go:embed crd base node rbac operator metrics-tls monitoring/*.yaml monitoring/*.json
 var files embed.FS
 
 // Base returns what every driver of the engine needs, once per cluster, in an order that can be applied: the namespace,
@@ -57,6 +58,7 @@ func NodeNamespace(namespace string) ([]*unstructured.Unstructured, error) {
 const operatorOverlay = `apiVersion: kustomize.config.k8s.io/v1beta1
 kind: Kustomization
 resources:
+  - ../metrics-tls
   - ../operator
 patches:
   - target: {kind: Deployment, name: seictl-operator}
@@ -64,13 +66,18 @@ patches:
       - {op: replace, path: /spec/template/spec/containers/0/image, value: %q}
 `
 
-// Operator returns what runs the engine in the cluster, on top of Base: its account, its rights and its Deployment with the
-// image given.
+// Operator returns what runs the engine in the cluster, on top of Base: the certificate of its metrics, its account, its rights
+// and its Deployment with the image given.
 func Operator(image string) ([]*unstructured.Unstructured, error) {
 	if image == "" || strings.ContainsFunc(image, func(r rune) bool { return r <= ' ' || r == '"' || r == '\\' }) {
 		return nil, fmt.Errorf("image %q: must name a container image", image)
 	}
 	return render("overlay", map[string]string{"overlay/kustomization.yaml": fmt.Sprintf(operatorOverlay, image)})
+}
+
+// NeedsCertManager says whether an object of Operator is of cert-manager's kinds: the operator does without.
+func NeedsCertManager(o *unstructured.Unstructured) bool {
+	return o.GroupVersionKind().Group == certmanager.GroupName
 }
 
 // KeepExisting says whether an installer must leave an object that exists as it is: the settings belong to the platform

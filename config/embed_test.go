@@ -102,6 +102,10 @@ func TestOperator(t *testing.T) {
 	objects, err := Operator("registry.example/seictl:v1.2.3")
 	require.NoError(t, err)
 	require.Equal(t, []string{
+		"Issuer seictl-metrics-bootstrap",
+		"Certificate seictl-metrics-ca",
+		"Issuer seictl-metrics-ca",
+		"Certificate seictl-operator-metrics",
 		"ServiceAccount seictl-operator",
 		"ClusterRole seictl-operator",
 		"ClusterRoleBinding seictl-operator",
@@ -114,12 +118,13 @@ func TestOperator(t *testing.T) {
 		"NetworkPolicy seictl-operator",
 	}, ids(objects))
 	var d appsv1.Deployment
-	require.NoError(t, runtime.DefaultUnstructuredConverter.FromUnstructured(objects[6].Object, &d))
+	require.NoError(t, runtime.DefaultUnstructuredConverter.FromUnstructured(objects[10].Object, &d))
 	c := d.Spec.Template.Spec.Containers[0]
 	require.Equal(t, "registry.example/seictl:v1.2.3", c.Image)
-	require.Equal(t, []string{"operator", "run"}, c.Args)
-	for _, o := range objects {
+	require.Equal(t, []string{"operator", "run"}, c.Args[:2])
+	for i, o := range objects {
 		require.Equal(t, "seictl", o.GetLabels()["app.kubernetes.io/part-of"], o.GetName())
+		require.Equal(t, i < 4, NeedsCertManager(o), o.GetName())
 		require.False(t, KeepExisting(o), o.GetName())
 	}
 }

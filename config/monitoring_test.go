@@ -13,9 +13,6 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/stretchr/testify/require"
-	appsv1 "k8s.io/api/apps/v1"
-	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
-	"k8s.io/apimachinery/pkg/runtime"
 	"sigs.k8s.io/yaml"
 
 	"sei.io/seictl/pkg/engine/lock"
@@ -71,33 +68,6 @@ func TestMonitoringIsInAnOrderThatCanBeApplied(t *testing.T) {
 		require.False(t, KeepExisting(o), o.GetName())
 		require.Equal(t, o.GetKind() != "ClusterRoleBinding", o.GetNamespace() == "sei-system", o.GetName())
 	}
-}
-
-// The PodMonitor must find the operator's pods, and leave the labels of a node as they are.
-func TestPodMonitorFitsTheOperator(t *testing.T) {
-	t.Parallel()
-	o, err := monitoringObject("PodMonitor")
-	require.NoError(t, err)
-	endpoints, _, err := unstructured.NestedSlice(o.Object, "spec", "podMetricsEndpoints")
-	require.NoError(t, err)
-	require.Len(t, endpoints, 1)
-	endpoint := endpoints[0].(map[string]any)
-	require.Equal(t, true, endpoint["honorLabels"])
-	selector, _, err := unstructured.NestedStringMap(o.Object, "spec", "selector", "matchLabels")
-	require.NoError(t, err)
-
-	objects, err := Operator("x")
-	require.NoError(t, err)
-	i := slices.IndexFunc(objects, func(o *unstructured.Unstructured) bool { return o.GetKind() == "Deployment" })
-	var d appsv1.Deployment
-	require.NoError(t, runtime.DefaultUnstructuredConverter.FromUnstructured(objects[i].Object, &d))
-	require.Subset(t, d.Spec.Template.Labels, selector)
-	require.Equal(t, o.GetNamespace(), d.Namespace)
-	var ports []string
-	for _, p := range d.Spec.Template.Spec.Containers[0].Ports {
-		ports = append(ports, p.Name)
-	}
-	require.Contains(t, ports, endpoint["port"])
 }
 
 func TestAlertsSayWhatAPagerNeeds(t *testing.T) {

@@ -121,18 +121,19 @@ func (i *installer) established(ctx context.Context, objects []*unstructured.Uns
 		if o.GetKind() != crdKind {
 			continue
 		}
-		if err := i.waitEstablished(ctx, o); err != nil {
+		if err := i.await(ctx, o, isEstablished); err != nil {
 			return fmt.Errorf("waiting for CustomResourceDefinition %s to be established: %w", o.GetName(), err)
 		}
 	}
 	return nil
 }
 
-func (i *installer) waitEstablished(ctx context.Context, o *unstructured.Unstructured) error {
+// await watches an object until it is as wanted.
+func (i *installer) await(ctx context.Context, o *unstructured.Unstructured, wanted func(*unstructured.Unstructured) bool) error {
 	list := &unstructured.UnstructuredList{}
-	list.SetGroupVersionKind(o.GroupVersionKind().GroupVersion().WithKind(crdKind + "List"))
+	list.SetGroupVersionKind(o.GroupVersionKind().GroupVersion().WithKind(o.GetKind() + "List"))
 	w, err := i.cluster.Client.Watch(ctx, list, &client.ListOptions{
-		FieldSelector: fields.OneTermEqualSelector(metav1.ObjectNameField, o.GetName()),
+		Namespace: o.GetNamespace(), FieldSelector: fields.OneTermEqualSelector(metav1.ObjectNameField, o.GetName()),
 	})
 	if err != nil {
 		return i.explain(err, "watch", o)
@@ -146,7 +147,7 @@ func (i *installer) waitEstablished(ctx context.Context, o *unstructured.Unstruc
 			if !ok {
 				return errors.New("the watch ended; next: run the command again")
 			}
-			if crd, ok := e.Object.(*unstructured.Unstructured); ok && isEstablished(crd) {
+			if got, ok := e.Object.(*unstructured.Unstructured); ok && got.GetName() == o.GetName() && wanted(got) {
 				return nil
 			}
 		}

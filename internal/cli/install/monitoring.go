@@ -45,9 +45,10 @@ func NewCmdMonitoring(f *factory.Factory, runF func(context.Context, *Monitoring
 		Use:   "monitoring",
 		Short: "Alerts, scraping and a Grafana dashboard",
 		Long: "Print (the default) or apply what makes trouble page, on top of `seictl install operator`: a PrometheusRule, a\n" +
-			"PodMonitor with the account it scrapes as, and a Grafana dashboard in a ConfigMap. Applying needs the CRDs of\n" +
-			"prometheus-operator; -o rules and -o dashboard print plain files for those who do without. Each alert has a page\n" +
-			"in docs/runbooks. Applying again is harmless.",
+			"PodMonitor with the account it scrapes as and the CA it trusts, which comes with the operator where cert-manager is,\n" +
+			"and a Grafana dashboard in a ConfigMap. Applying needs the CRDs of prometheus-operator; -o rules and -o dashboard\n" +
+			"print plain files for those who do without. Each alert has a page in docs/runbooks. Applying again is\n" +
+			"harmless.",
 		Example: monitoringExample,
 		Args:    factory.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {

@@ -8,6 +8,7 @@ import (
 	"github.com/spf13/cobra"
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"sei.io/seictl/config"
@@ -39,8 +40,9 @@ func NewCmdOperator(f *factory.Factory, runF func(context.Context, *OperatorOpti
 		Use:   "operator",
 		Short: "The Deployment that carries out every edit, its rights and its metrics",
 		Long: "Print (the default) or apply what runs `seictl operator run` in the cluster, on top of `seictl install base`: a\n" +
-			"ServiceAccount with the least rights it can do with, the Deployment, the Service of its metrics, a\n" +
-			"PodDisruptionBudget and a NetworkPolicy. Applying again is harmless.",
+			"ServiceAccount with the least rights it can do with, the Deployment, the Service of its metrics and their\n" +
+			"certificate by cert-manager, a PodDisruptionBudget and a NetworkPolicy. Without cert-manager the certificate is\n" +
+			"left out when applying: /metrics is self-signed then. Applying again is harmless.",
 		Example: operatorExample,
 		Args:    factory.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
@@ -85,11 +87,18 @@ func operatorRun(ctx context.Context, o *OperatorOptions) error {
 	case err != nil && !apierrors.IsForbidden(err):
 		return c.Explain(err, "get", "namespaces", "", settings.Namespace)
 	}
-	i := &installer{cluster: c, out: o.Out}
+	return o.apply(ctx, &installer{cluster: c, out: o.Out}, objects)
+}
+
+func (o *OperatorOptions) apply(ctx context.Context, i *installer, objects []*unstructured.Unstructured) error {
+	objects, note, certErr := i.metricsCertificate(ctx, objects)
 	for _, obj := range objects {
 		if err := i.apply(ctx, obj); err != nil {
 			return err
 		}
 	}
-	return nil
+	if note != "" {
+		fmt.Fprintln(o.ErrOut, note)
+	}
+	return certErr
 }
