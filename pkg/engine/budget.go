@@ -187,7 +187,8 @@ func (b *ChainBudget) Observe(node *v1alpha1.SeiNode, podReady bool) {
 	b.init()
 	m := member{node: node, podReady: podReady}
 	leaving := node.DeletionTimestamp != nil
-	if !node.Status.Plan.Active() || leaving {
+	// A pause before the template keeps the plan from its pod cycle: nobody waits for that.
+	if !node.Status.Plan.Active() || leaving || (node.Spec.Paused && !m.cycling()) {
 		delete(b.reserved, node.UID)
 	}
 	left := false

@@ -115,3 +115,27 @@ func TestLeavingTheQueueWakesTheNext(t *testing.T) {
 	b.Observe(n, true)
 	require.Equal(t, []string{"b"}, woken)
 }
+
+// A node that got a slot and is paused before its template is written gives it back.
+func TestAPauseGivesTheSlotBack(t *testing.T) {
+	t.Parallel()
+	var woken []string
+	b := &ChainBudget{Wake: func(key types.NamespacedName) { woken = append(woken, key.Name) }}
+	b.init()
+	b.limits["arctic-1"] = 1
+	b.reserved["a"], b.observed["a"] = true, observation{busy: true}
+	b.waiting["b"] = waiter{key: types.NamespacedName{Name: "b"}, chain: "arctic-1"}
+	n := &v1alpha1.SeiNode{ObjectMeta: metav1.ObjectMeta{Name: "a", UID: "a"}}
+	n.Spec.ChainID, n.Spec.Paused = "arctic-1", true
+	n.Status.Plan = &v1alpha1.Plan{Kind: v1alpha1.NodeUpdate, Phase: v1alpha1.PlanActive, Tasks: []v1alpha1.Task{
+		{Type: v1alpha1.TaskApplyStatefulSet, Status: v1alpha1.TaskComplete}, {Type: v1alpha1.TaskReplacePod, Status: v1alpha1.TaskRunning},
+	}}
+	b.Observe(n, true)
+	require.Empty(t, woken, "past the template a pause stops nothing")
+	require.True(t, b.reserved["a"])
+
+	n.Status.Plan.Tasks[0].Status, n.Status.Plan.Tasks[1].Status = v1alpha1.TaskRunning, v1alpha1.TaskPending
+	b.Observe(n, true)
+	require.Equal(t, []string{"b"}, woken)
+	require.False(t, b.reserved["a"])
+}
