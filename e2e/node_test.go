@@ -114,6 +114,24 @@ func (n *Node) applyKilledAt(failpoint string, args ...string) result {
 	return n.s.command(n.s.failpoints, []string{"SEICTL_FAILPOINT=" + failpoint}, n.applyArgs(args...)...).start().wait()
 }
 
+// applyStoppedAt is an apply that stands still at a failpoint until it is sent SIGCONT: not for longer than the driver's
+// lock lasts.
+func (n *Node) applyStoppedAt(failpoint string, args ...string) *command {
+	n.s.Helper()
+	c := n.s.command(n.s.failpoints, []string{"SEICTL_FAILPOINT=" + failpoint, "SEICTL_FAILPOINT_STOP=1"}, n.applyArgs(args...)...).start()
+	n.s.eventually("the driver stands still at "+failpoint, func() error {
+		stat, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", c.cmd.Process.Pid))
+		if err != nil {
+			return fmt.Errorf("reading its state: %w", err)
+		}
+		if _, state, _ := strings.Cut(string(stat), ") "); !strings.HasPrefix(state, "T") {
+			return fmt.Errorf("it is in state %.1s", state)
+		}
+		return nil
+	})
+	return c
+}
+
 // plan runs `seictl node plan` on the node.
 func (n *Node) plan(args ...string) result {
 	n.s.Helper()
@@ -138,17 +156,30 @@ func (n *Node) edit(change func(*v1alpha1.SeiNode)) {
 
 func (n *Node) setImage(image string) {
 	n.s.Helper()
+	n.s.foresee(n.name, "-n", n.s.ns, "--image", image)
 	n.edit(func(o *v1alpha1.SeiNode) { o.Spec.Image = image })
 }
 
 func (n *Node) setTLS(tls *v1alpha1.SidecarTLSConfig) {
 	n.s.Helper()
+	if tls != nil {
+		// Without consent the removal of TLS is nothing that a flag could ask for.
+		n.s.foresee(append([]string{n.name, "-n", n.s.ns}, tlsFlags(tls)...)...)
+	}
 	n.edit(func(o *v1alpha1.SeiNode) {
 		if o.Spec.Sidecar == nil {
 			o.Spec.Sidecar = &v1alpha1.SidecarConfig{}
 		}
 		o.Spec.Sidecar.TLS = tls
 	})
+}
+
+// tlsFlags ask for TLS from a source.
+func tlsFlags(tls *v1alpha1.SidecarTLSConfig) []string {
+	if tls.SecretName != "" {
+		return []string{"--tls", "--secret", tls.SecretName}
+	}
+	return []string{"--tls", "--issuer", tls.IssuerName}
 }
 
 // eventually waits for the node to be as check wants it.

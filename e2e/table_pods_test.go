@@ -4,6 +4,7 @@ package e2e
 
 import (
 	"fmt"
+	"syscall"
 
 	"github.com/stretchr/testify/require"
 	appsv1 "k8s.io/api/apps/v1"
@@ -29,6 +30,23 @@ var pods = []Scenario{
 				uid := n.deletePod()
 				n.podWhen("the pod came back", func(p *corev1.Pod) bool { return p.UID != uid })
 				n.apply().exits(done)
+			})
+			n.requireTLS("ClusterIssuer/" + issuerA)
+		},
+	},
+	{
+		Name: "evicted-under-the-delete", Catalogue: []int{23},
+		Happens: "The pod is evicted after seictl decided to delete it and before the request leaves: the new pod has its name.",
+		See:     "The delete names the UID of the old pod, so the new one stays: one pod cycle.",
+		Do:      "Nothing.",
+		Run: func(s *S) {
+			n := s.running()
+			n.cycles(1, func() {
+				apply := n.applyStoppedAt("before-delete/replace-pod", "--tls", "--issuer", issuerA)
+				uid := n.deletePod()
+				n.podWhen("the pod came back", func(p *corev1.Pod) bool { return p.UID != uid })
+				apply.signal(syscall.SIGCONT)
+				apply.wait().exits(done)
 			})
 			n.requireTLS("ClusterIssuer/" + issuerA)
 		},

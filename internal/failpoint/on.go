@@ -4,6 +4,7 @@ package failpoint
 
 import (
 	"os"
+	"runtime"
 	"strconv"
 	"strings"
 	"sync/atomic"
@@ -28,9 +29,22 @@ func parse(s string) (string, int64) {
 	return s, 1
 }
 
+// StopVariable names the environment variable that has an armed failpoint stop the process instead: it goes on when it is
+// sent SIGCONT, in a world that changed between two of its steps.
+const StopVariable = "SEICTL_FAILPOINT_STOP"
+
 // Hit kills the process with SIGKILL, as a crash would end it, when name is armed and this is its hit.
 func Hit(name string) {
 	if armed == "" || name != armed || hits.Add(1) != countdown {
+		return
+	}
+	if os.Getenv(StopVariable) != "" {
+		// To this very thread: it must not run on while the signal finds another one.
+		runtime.LockOSThread()
+		defer runtime.UnlockOSThread()
+		if err := syscall.Tgkill(os.Getpid(), syscall.Gettid(), syscall.SIGSTOP); err != nil {
+			panic(err)
+		}
 		return
 	}
 	// Nothing of this process runs on once the signal is delivered; until then nothing may.

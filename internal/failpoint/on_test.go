@@ -47,3 +47,19 @@ func TestHitKills(t *testing.T) {
 	require.Contains(t, string(out), "first hit passed")
 	require.NotContains(t, string(out), "second hit passed")
 }
+
+func TestHitStopsUntilContinued(t *testing.T) {
+	if os.Getenv("FAILPOINT_CHILD") != "" {
+		Hit("here")
+		return
+	}
+	cmd := exec.CommandContext(t.Context(), os.Args[0], "-test.run=^TestHitStopsUntilContinued$")
+	cmd.Env = append(os.Environ(), "FAILPOINT_CHILD=1", Variable+"=here", StopVariable+"=1")
+	require.NoError(t, cmd.Start())
+	var status syscall.WaitStatus
+	_, err := syscall.Wait4(cmd.Process.Pid, &status, syscall.WUNTRACED, nil)
+	require.NoError(t, err)
+	require.True(t, status.Stopped(), "%v", status)
+	require.NoError(t, cmd.Process.Signal(syscall.SIGCONT))
+	require.NoError(t, cmd.Wait())
+}
