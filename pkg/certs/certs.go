@@ -20,8 +20,8 @@ const caKey = "ca.crt"
 // RequiredDNSNames are the names that the certificate of a node's sidecar must cover: that of its Service, and that of
 // its pod.
 func RequiredDNSNames(node, namespace, clusterDomain string) []string {
-	service := fmt.Sprintf("%s.%s.svc.%s", node, namespace, clusterDomain)
-	return []string{service, fmt.Sprintf("%s-0.%s", node, service)}
+	service := node + "." + namespace + ".svc." + clusterDomain
+	return []string{service, node + "-0." + service}
 }
 
 // Fingerprint is the SHA-256 of a certificate, in lower-case hex.

@@ -5,9 +5,11 @@ import (
 	"slices"
 	"testing"
 
+	"github.com/google/uuid"
 	"github.com/stretchr/testify/require"
 
 	"sei.io/seictl/api/v1alpha1"
+	"sei.io/seictl/pkg/drift"
 )
 
 func TestPlanIsLatched(t *testing.T) {
@@ -64,6 +66,8 @@ func TestPlanRoundTrips(t *testing.T) {
 
 func TestTaskIDs(t *testing.T) {
 	ids := []string{TaskID(planA, "x", 1), TaskID(planA, "x", 2), TaskID(planA, "y", 1), TaskID(planB, "x", 1)}
+	// A plan under way keeps its ids from one version of seictl to the next.
+	require.Equal(t, uuid.NewSHA1(taskNamespace, []byte(planA+"/x/1")).String(), ids[0])
 	slices.Sort(ids)
 	require.Len(t, slices.Compact(ids), 4)
 }
@@ -110,9 +114,11 @@ func TestDescribe(t *testing.T) {
 func BenchmarkDriftAndPlan(b *testing.B) {
 	n := runningNode(issuerTLS("a"))
 	n.Spec.Image, n.Spec.Sidecar.TLS = "seid:v2", issuerTLS("b")
+	s := testSettings()
 	b.ReportAllocs()
 	for b.Loop() {
-		if BuildRunningPlan(input(n, nil)) == nil {
+		in := Input{Node: n, Settings: s, Now: t0, ID: planB, Drift: drift.Evaluate(drift.Input{Node: n, Settings: s})}
+		if BuildRunningPlan(in) == nil {
 			b.Fatal("no plan")
 		}
 	}
