@@ -197,6 +197,21 @@ func (item *Item) setPlan(p *v1alpha1.Plan) {
 	}
 }
 
+// CountPodCycles counts the pods that the plan really replaces, once the dry run has told: one that a plan under way has
+// replaced already, or that came back new after an eviction, is not replaced again.
+func (item *Item) CountPodCycles() {
+	replaced := 0
+	for i := range item.Objects {
+		switch o := &item.Objects[i]; {
+		case o.Action == dryrun.Refused:
+			return
+		case o.Action == dryrun.Replace:
+			replaced++
+		}
+	}
+	item.PodCycles = min(item.PodCycles, replaced)
+}
+
 // Due says whether a plan is due or under way.
 func (item *Item) Due() bool { return item.Plan != nil }
 
