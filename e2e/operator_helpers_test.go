@@ -36,9 +36,7 @@ func (s *S) scrape(account string) (code int, text string) {
 		require.NoError(s, err)
 		req.Header.Set("Authorization", "Bearer "+token.Status.Token)
 	}
-	web := &http.Client{Transport: &http.Transport{DisableKeepAlives: true, TLSClientConfig: &tls.Config{
-		RootCAs: s.selfSigned(req.URL.Host), ServerName: "localhost", MinVersion: tls.VersionTLS12,
-	}}}
+	web := &http.Client{Transport: &http.Transport{DisableKeepAlives: true, TLSClientConfig: s.metricsTLS(req.URL.Host)}}
 	resp, err := web.Do(req)
 	require.NoError(s, err)
 	defer func() { require.NoError(s, resp.Body.Close()) }()
@@ -47,18 +45,35 @@ func (s *S) scrape(account string) (code int, text string) {
 	return resp.StatusCode, string(body)
 }
 
-// selfSigned is the self-signed certificate that an address serves, as it shows in a handshake that is refused.
-func (s *S) selfSigned(address string) *x509.CertPool {
+// Where the CA of the operator's metrics is, and the name in their certificate: as the PodMonitor says.
+const (
+	metricsSecret     = "seictl-operator-metrics-tls"
+	metricsServerName = "seictl-operator-metrics.sei-system.svc"
+)
+
+// metricsCA is the CA of the operator's metrics, in PEM.
+func (s *S) metricsCA() []byte {
 	s.Helper()
-	dialer := &tls.Dialer{Config: &tls.Config{ServerName: "localhost", MinVersion: tls.VersionTLS12}}
-	_, err := dialer.DialContext(s.Context(), "tcp", address)
-	var refused *tls.CertificateVerificationError
-	require.ErrorAs(s, err, &refused)
-	pool := x509.NewCertPool()
-	for _, cert := range refused.UnverifiedCertificates {
-		pool.AddCert(cert)
-	}
-	return pool
+	var secret corev1.Secret
+	require.NoError(s, s.client.Get(s.Context(), types.NamespacedName{Namespace: operatorKey.Namespace, Name: metricsSecret}, &secret))
+	require.NotEmpty(s, secret.Data["ca.crt"])
+	return secret.Data["ca.crt"]
+}
+
+// metricsTLS verifies the operator's metrics, once the kubelet has brought it its certificate.
+func (s *S) metricsTLS(address string) *tls.Config {
+	s.Helper()
+	c := &tls.Config{RootCAs: x509.NewCertPool(), ServerName: metricsServerName, MinVersion: tls.VersionTLS12}
+	require.True(s, c.RootCAs.AppendCertsFromPEM(s.metricsCA()))
+	dialer := &tls.Dialer{Config: c}
+	s.eventually("the operator serves the certificate of its metrics", func() error {
+		conn, err := dialer.DialContext(s.Context(), "tcp", address)
+		if err != nil {
+			return err
+		}
+		return conn.Close()
+	})
+	return c
 }
 
 // bind binds a ClusterRole to a ServiceAccount of the scenario.
