@@ -104,14 +104,9 @@ var savedSettings string
 
 // noProxyImage takes the proxy's image out of the settings.
 func noProxyImage(s *S) []string {
-	var cm corev1.ConfigMap
-	require.NoError(s, s.client.Get(s.Context(), settingsKey, &cm))
-	savedSettings = cm.Data["config.yaml"]
-	s.Cleanup(s.restoreSettings)
 	// Made before the settings are broken: a plan needs them.
 	args := withTLSFile(s, chainCA)
-	cm.Data["config.yaml"] = "proxyImage: ''\nsidecarImage: lab.invalid/sei-sidecar:v1\n"
-	s.update(&cm)
+	s.changeSettings(func(string) string { return "proxyImage: ''\nsidecarImage: lab.invalid/sei-sidecar:v1\n" })
 	return args
 }
 

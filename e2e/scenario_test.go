@@ -29,7 +29,7 @@ type Scenario struct {
 
 // scenarios are the rows of all tables.
 func scenarios() []Scenario {
-	return slices.Concat(toggles, edits, interruptions, rollbacks, issuances, secrets, pods, badInputs, fleets)
+	return slices.Concat(toggles, edits, interruptions, rollbacks, issuances, secrets, pods, platforms, badInputs, fleets)
 }
 
 func TestScenarios(t *testing.T) {

@@ -88,6 +88,23 @@ var pods = []Scenario{
 		},
 	},
 	{
+		Name: "controller-away", Catalogue: []int{10}, Alone: true,
+		Happens: "The StatefulSet controller is away when TLS is turned on: the status still names the revision of the old template.",
+		See:     "seictl waits for the controller to see the new template, and does not take the old pod for the new one. Then one pod cycle.",
+		Do:      "See to kube-controller-manager.",
+		Run: func(s *S) {
+			n := s.running()
+			n.cycles(1, func() {
+				start := s.stopped("kube-controller-manager")
+				apply := n.applying("--tls", "--issuer", issuerA)
+				n.saysOf(v1alpha1.TaskReplacePod, "to see the new template")
+				start()
+				apply.wait().exits(done)
+			})
+			n.requireTLS("ClusterIssuer/" + issuerA)
+		},
+	},
+	{
 		Name: "scaled-to-two", Catalogue: []int{22},
 		Happens: "Somebody scales the node's StatefulSet to two while its pod is being replaced.",
 		See:     "The plan refuses to go on: another pod on the same volume or key is a disaster. The node is rolled back, with one replica.",

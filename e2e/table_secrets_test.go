@@ -48,6 +48,27 @@ var secrets = []Scenario{
 		},
 	},
 	{
+		Name: "secret-gone-before-the-gate", Catalogue: []int{19},
+		Happens: "The Secret that somebody provisions vanishes after the plan was made and before it comes to its gate.",
+		See:     "The plan stands at the gate and says what is missing: the StatefulSet is not touched. Once the Secret is back, the plan goes on.",
+		Do:      "Provision the Secret again.",
+		Run: func(s *S) {
+			n, ca := s.running(), s.authority()
+			s.create(ca.secretFor(n, "own"))
+			before := n.statefulSet().Generation
+			n.cycles(1, func() {
+				n.applyKilledAt("before/wait-for-sidecar-tls-secret", "--tls", "--secret", "own").exits(killed)
+				s.delete("own", &corev1.Secret{})
+				apply := n.applying()
+				n.saysOf(v1alpha1.TaskWaitForSidecarTLSSecret, "own")
+				require.Equal(s, before, n.statefulSet().Generation)
+				s.create(ca.secretFor(n, "own"))
+				apply.wait().exits(done)
+			})
+			n.requireTLS("Secret/own")
+		},
+	},
+	{
 		Name: "secret-gone-before-the-delete", Catalogue: []int{19},
 		Happens: "The Secret vanishes after the gate of an update looked at it and before the pod is deleted.",
 		See:     "The pod is kept, as its successor could not start, and the plan says so. Once the Secret is back, the plan goes on.",

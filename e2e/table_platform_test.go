@@ -1,0 +1,110 @@
+//go:build e2e
+
+package e2e
+
+import (
+	"strings"
+
+	"github.com/stretchr/testify/require"
+	admissionv1 "k8s.io/api/admissionregistration/v1"
+	corev1 "k8s.io/api/core/v1"
+	apiextensionsv1 "k8s.io/apiextensions-apiserver/pkg/apis/apiextensions/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+)
+
+// platforms are failures of what all nodes share: cert-manager's installation and the platform's settings.
+var platforms = []Scenario{
+	{
+		Name: "cert-manager-absent", Catalogue: []int{7}, Alone: true,
+		Happens: "TLS is turned on in a cluster that does not serve cert-manager's Certificates.",
+		See:     "The plan fails and names the kind that is missing. The pod was not touched. Once it is there, an apply goes through.",
+		Do:      "Install cert-manager with its CRDs, or provision the Secret and use secretName.",
+		Run: func(s *S) {
+			n := s.running()
+			start := s.stopped("cert-manager")
+			n.cycles(0, func() {
+				const crd = "certificates.cert-manager.io"
+				s.changeCRD(crd, func(crd *apiextensionsv1.CustomResourceDefinition) { crd.Spec.Versions[0].Served = false })
+				n.apply("--tls", "--issuer", issuerA).exits(failed).says("Certificate")
+				n.requireServing()
+				s.changeCRD(crd, func(crd *apiextensionsv1.CustomResourceDefinition) { crd.Spec.Versions[0].Served = true })
+			})
+			start()
+			n.cycles(1, func() { n.retry() })
+			n.requireTLS("ClusterIssuer/" + issuerA)
+		},
+	},
+	{
+		Name: "webhook-down", Catalogue: []int{8},
+		Happens: "A webhook that must validate Certificates does not answer, as cert-manager's own when it is down.",
+		See: "The Certificate cannot be written: the plan says so in the API server's words while it tries, and ends by its deadline. " +
+			"The pod was not touched.",
+		Do: "See to the webhook; then `seictl node retry NAME`.",
+		Run: func(s *S) {
+			n := s.running()
+			hook := s.deadWebhook()
+			n.cycles(0, func() {
+				n.apply("--tls", "--issuer", issuerA).exits(failed).says("webhook", "no-such-webhook")
+				n.requireServing()
+			})
+			require.NoError(s, s.client.Delete(s.Context(), hook))
+			n.cycles(1, func() { n.retry() })
+			n.requireTLS("ClusterIssuer/" + issuerA)
+		},
+	},
+	{
+		Name: "proxy-image-unpullable", Catalogue: []int{31}, Alone: true,
+		Happens: "The settings name a proxy image that cannot be pulled, and TLS is turned on.",
+		See:     "The node is rolled back and held. The message names the image, in kubelet's words. Other nodes keep their pods.",
+		Do:      "Correct proxyImage in ConfigMap sei-system/seictl-config; then `seictl node retry NAME`.",
+		Run: func(s *S) {
+			n := s.running()
+			s.changeSettings(func(config string) string {
+				return strings.Replace(config, "kube-rbac-proxy:v0.21.0", "kube-rbac-proxy:none", 1)
+			})
+			n.cycles(2, func() { n.apply("--tls", "--issuer", issuerA).exits(failed).says("kube-rbac-proxy:none") })
+			n.requireRolledBack("kube-rbac-proxy:none")
+			s.restoreSettings()
+			n.cycles(1, func() { n.retry() })
+			n.requireTLS("ClusterIssuer/" + issuerA)
+		},
+	},
+}
+
+// deadWebhook has the API server ask a webhook that is not there about Certificates of the scenario's namespace.
+func (s *S) deadWebhook() *admissionv1.ValidatingWebhookConfiguration {
+	s.Helper()
+	hook := &admissionv1.ValidatingWebhookConfiguration{
+		ObjectMeta: metav1.ObjectMeta{Name: s.ns},
+		Webhooks: []admissionv1.ValidatingWebhook{{
+			Name: "no-such-webhook.sei.io",
+			ClientConfig: admissionv1.WebhookClientConfig{Service: &admissionv1.ServiceReference{
+				Namespace: s.ns, Name: "no-such-webhook",
+			}},
+			Rules: []admissionv1.RuleWithOperations{{
+				Operations: []admissionv1.OperationType{admissionv1.Create, admissionv1.Update},
+				Rule:       admissionv1.Rule{APIGroups: []string{"cert-manager.io"}, APIVersions: []string{"v1"}, Resources: []string{"certificates"}},
+			}},
+			NamespaceSelector:       &metav1.LabelSelector{MatchLabels: map[string]string{corev1.LabelMetadataName: s.ns}},
+			SideEffects:             new(admissionv1.SideEffectClassNone),
+			FailurePolicy:           new(admissionv1.Fail),
+			TimeoutSeconds:          new(int32(2)),
+			AdmissionReviewVersions: []string{"v1"},
+		}},
+	}
+	require.NoError(s, s.client.Create(s.Context(), hook))
+	s.Cleanup(func() { _ = s.client.Delete(background(), hook) })
+	return hook
+}
+
+// changeSettings changes the settings of the platform; they are as they were when the scenario ends.
+func (s *S) changeSettings(change func(string) string) {
+	s.Helper()
+	var cm corev1.ConfigMap
+	require.NoError(s, s.client.Get(s.Context(), settingsKey, &cm))
+	savedSettings = cm.Data["config.yaml"]
+	s.Cleanup(s.restoreSettings)
+	cm.Data["config.yaml"] = change(savedSettings)
+	require.NotEqual(s, savedSettings, cm.Data["config.yaml"])
+	s.update(&cm)
+}
