@@ -86,9 +86,15 @@ e2e: build-failpoints lab-up ## Run the end-to-end tests that gate a change, on 
 e2e-all: ## Run every end-to-end test
 	$(MAKE) e2e E2E_RUN=.
 
+# How many times `make bench` turns TLS on or off.
+BENCH_TOGGLES ?= 20
+
 .PHONY: bench
-bench: ## Run the benchmarks
-	go test -run '^$$' -bench . -benchmem ./...
+bench: build-failpoints lab-up ## Measure: Go benchmarks, then toggles on the lab; figures in bin/bench.json
+	go test -run '^$$' -bench . -benchmem $(GOTESTFLAGS) ./pkg/drift ./pkg/plan ./pkg/fleet | tee bin/bench.txt
+	KUBECONFIG=$(LAB_KUBECONFIG) SEICTL_BIN=$(CURDIR)/bin/seictl SEICTL_FAILPOINTS_BIN=$(CURDIR)/bin/seictl-failpoints \
+	  BENCH_TOGGLES=$(BENCH_TOGGLES) BENCH_GO=$(CURDIR)/bin/bench.txt BENCH_JSON=$(CURDIR)/bin/bench.json \
+	  go test -tags e2e -count=1 -v -timeout $(E2E_TIMEOUT) -run '^TestBenchToggle$$$$' ./e2e
 
 ##@ Check
 

@@ -80,16 +80,19 @@ type command struct {
 	ended       chan result
 	// drives says that the command takes the drivers' lock, for which those of other scenarios wait in line.
 	drives bool
+	// args are its arguments, and promised what its preview shows.
+	args     []string
+	promised []*promise
 }
 
 // command prepares seictl with arguments and more environment.
 func (s *S) command(bin string, environment []string, args ...string) *command {
 	s.Helper()
-	kubeconfig := s.kubeconfig
+	kubeconfig, own := s.kubeconfig, args
 	if s.as != "" {
 		args = append(args, "--as", s.as, "--as-group", "system:masters")
 	}
-	c := &command{s: s, line: "seictl " + strings.Join(args, " "), ended: make(chan result, 1)}
+	c := &command{s: s, line: "seictl " + strings.Join(args, " "), args: own, ended: make(chan result, 1)}
 	if len(environment) > 0 {
 		c.line = strings.Join(environment, " ") + " " + c.line
 	}
@@ -108,6 +111,7 @@ func (s *S) command(bin string, environment []string, args ...string) *command {
 // start starts a command that goes on beside the scenario.
 func (c *command) start() *command {
 	c.s.Helper()
+	c.promised = c.s.promised(c.args)
 	if c.drives {
 		c.s.driving.Lock()
 	}
@@ -133,6 +137,7 @@ func (c *command) start() *command {
 		default:
 			r.code, r.errOut = -1, r.errOut+err.Error()
 		}
+		c.s.settle(c.args, c.promised, r.code)
 		c.ended <- r
 	}()
 	return c

@@ -52,6 +52,8 @@ type env struct {
 	// every few seconds.
 	driving *sync.Mutex
 	births  *births
+	// promises are the previews that are to come true.
+	promises *promises
 }
 
 func newEnv(t *testing.T) *env {
@@ -59,6 +61,7 @@ func newEnv(t *testing.T) *env {
 	e := &env{
 		seictl: binary(t, "SEICTL_BIN", "seictl"), failpoints: binary(t, "SEICTL_FAILPOINTS_BIN", "seictl-failpoints"),
 		kubeconfig: os.Getenv("KUBECONFIG"), labDir: os.Getenv("SEICTL_LAB_DIR"), driving: &sync.Mutex{}, births: &births{},
+		promises: &promises{made: map[string][]*promise{}, plans: map[string]*planHistory{}, pods: map[string]*podHistory{}},
 	}
 	if e.labDir == "" {
 		e.labDir = "/var/lib/seictl-lab"
@@ -145,6 +148,8 @@ type S struct {
 	// as is the user that seictl runs as, so that the audit log tells them apart; empty for the kubeconfig's.
 	as      string
 	history *podHistory
+	// operated says that an operator drives: edits take effect by themselves.
+	operated bool
 }
 
 func newS(t *testing.T, e *env, name string) *S {
@@ -155,6 +160,7 @@ func newS(t *testing.T, e *env, name string) *S {
 	s.create(&corev1.ServiceAccount{ObjectMeta: metav1.ObjectMeta{Name: "seid-node", Namespace: s.ns}})
 	s.grantReviews()
 	s.history = watchPods(t, e.kube, s.ns)
+	s.watchPromises()
 	t.Cleanup(func() {
 		if t.Failed() {
 			s.report()

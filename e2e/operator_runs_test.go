@@ -26,7 +26,9 @@ import (
 // born is a node that the operator brought up.
 func (s *S) born(name string, edits ...func(*v1alpha1.SeiNode)) *Node {
 	s.Helper()
-	s.create(s.manifest(name, edits...))
+	m := s.manifest(name, edits...)
+	s.foresee("-f", s.write(m))
+	s.create(m)
 	n := &Node{s: s, name: name}
 	n.eventually("Ready", isReady)
 	return n
@@ -105,6 +107,12 @@ func (s *S) editDeployment(name string, change func(*v1alpha1.SeiNodeDeployment)
 	require.NoError(s, s.client.Patch(s.Context(), &d, client.MergeFrom(before)))
 }
 
+// foreseeChildren takes the previews of what an edit of the template makes of each child.
+func (s *S) foreseeChildren(name string, tls *v1alpha1.SidecarTLSConfig) {
+	s.Helper()
+	s.foresee(append([]string{"-l", v1alpha1.LabelDeployment + "=" + name, "-n", s.ns}, tlsFlags(tls)...)...)
+}
+
 func templateTLS(issuer string) func(*v1alpha1.SeiNodeDeployment) {
 	return func(d *v1alpha1.SeiNodeDeployment) {
 		d.Spec.Template.Spec.Sidecar = &v1alpha1.SidecarConfig{TLS: byIssuer(issuer)}
@@ -137,6 +145,7 @@ func deploymentRun(s *S) {
 		nodes = append(nodes, &Node{s: s, name: "fleet-" + strconv.Itoa(i)})
 	}
 	o := s.watchOutage()
+	s.foreseeChildren("fleet", byIssuer(issuerA))
 	s.editDeployment("fleet", templateTLS(issuerA))
 	nodes[1].eventually("the second child is under way", func(n *v1alpha1.SeiNode) bool { return n.Status.Plan.Active() })
 	s.killOperator()
@@ -146,6 +155,7 @@ func deploymentRun(s *S) {
 	}
 	o.requireAtMost(s, 1)
 	s.requireCycles(nodes, 2)
+	s.foreseen()
 
 	nodes[2].edit(func(n *v1alpha1.SeiNode) { n.Spec.PodLabels = map[string]string{"by": "hand"} })
 	s.deploymentEvent(v1alpha1.ReasonChildPutBack, "fleet-2", "kubectl-edit")
@@ -268,6 +278,7 @@ func killedRun(s *S) {
 		nodes = append(nodes, &Node{s: s, name: "fleet-" + strconv.Itoa(i)})
 	}
 	o := s.watchOutage()
+	s.foreseeChildren("fleet", byIssuer(issuerA))
 	s.editDeployment("fleet", templateTLS(issuerA))
 	for k := range kills {
 		// A random moment that needs no clock: some writes after the last one.

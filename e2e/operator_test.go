@@ -52,7 +52,10 @@ func TestOperator(t *testing.T) {
 		t.Run(sc.Name, func(t *testing.T) {
 			begun := time.Now()
 			t.Cleanup(func() { record(t, sc, time.Since(begun)) })
-			sc.Run(newS(t, e, sc.Name))
+			s := newS(t, e, sc.Name)
+			s.operated = true
+			sc.Run(s)
+			s.requirePreviewsTrue(sc.Instead)
 		})
 	}
 	t.Run("least-privilege", func(t *testing.T) {

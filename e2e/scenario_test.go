@@ -23,6 +23,9 @@ type Scenario struct {
 	Happens, See, Do string
 	// Alone is for scenarios that touch what others use, or that measure.
 	Alone bool
+	// Instead is what happened where that is not what the preview showed, in words such as "NodeUpdate failed at replace-pod,
+	// NodeRollback complete, 2 pod cycles"; of several such previews in order. All others came true.
+	Instead []string
 	// Run is the scenario.
 	Run func(s *S)
 }
@@ -52,7 +55,9 @@ func TestScenarios(t *testing.T) {
 			}
 			begun := time.Now()
 			t.Cleanup(func() { record(t, sc, time.Since(begun)) })
-			sc.Run(newS(t, env, sc.Name))
+			s := newS(t, env, sc.Name)
+			sc.Run(s)
+			s.requirePreviewsTrue(sc.Instead)
 		})
 	}
 }

@@ -111,6 +111,7 @@ var operators = []Scenario{
 				n.requireEvent(v1alpha1.ReasonRemovalNeedsConsent)
 			})
 			n.cycles(1, func() {
+				s.foresee(n.name, "-n", s.ns, "--no-tls")
 				n.edit(func(o *v1alpha1.SeiNode) {
 					metav1.SetMetaDataAnnotation(&o.ObjectMeta, v1alpha1.AnnotationAllowTLSRemoval, "true")
 				})

@@ -1,0 +1,119 @@
+//go:build e2e
+
+package e2e
+
+import (
+	"encoding/json"
+	"os"
+	"strings"
+
+	"github.com/stretchr/testify/require"
+	"k8s.io/apimachinery/pkg/types"
+)
+
+// promised takes the previews of what a command is about to do; it takes them a moment before the command starts, with the same
+// eyes.
+func (s *S) promised(args []string) (made []*promise) {
+	s.Helper()
+	if len(args) > 1 && args[0] == "fleet" && args[1] == "undo" {
+		// What is undone has happened: the rollout kept its promises, or did not.
+		s.foreseen()
+	}
+	plan := previewArgs(args)
+	if plan == nil {
+		return nil
+	}
+	c := s.command(s.seictl, nil, plan...).start()
+	r := <-c.ended
+	if r.code != done {
+		// Who may not even look, or asks for what is not there, is shown no preview.
+		return nil
+	}
+	var list struct{ Items []shown }
+	require.NoError(s, json.Unmarshal([]byte(r.out), &list), r.line)
+	for i := range list.Items {
+		p := &promise{env: s.env, line: "seictl " + strings.Join(args, " "), shown: list.Items[i]}
+		p.node = types.NamespacedName{Namespace: p.shown.Node.Namespace, Name: p.shown.Node.Name}
+		require.NoError(s, p.begin(), r.line)
+		made = append(made, p)
+		s.promises.mu.Lock()
+		s.promises.made[p.node.Namespace] = append(s.promises.made[p.node.Namespace], p)
+		s.promises.mu.Unlock()
+	}
+	return made
+}
+
+// previewArgs are the arguments that preview a command; nil for one that drives nothing.
+func previewArgs(args []string) []string {
+	if len(args) < 3 {
+		return nil
+	}
+	switch args[0] + " " + args[1] {
+	case "node apply":
+	case "fleet enable-tls", "fleet disable-tls":
+		return rolloutPreviewArgs(args)
+	default:
+		return nil
+	}
+	out := []string{"node", "plan", "-o", "json"}
+	for i := 2; i < len(args); i++ {
+		a := args[i]
+		switch {
+		case a == "--yes", a == "--skip-preflight", a == "--drive", strings.HasPrefix(a, "--lock-timeout"), strings.HasPrefix(a, "--timeout"):
+		case a == "-o", a == "--output":
+			i++
+		case i == 2 && isFile(a), a == "--plan":
+			if a == "--plan" {
+				i++
+			}
+			out = append(out, "--show", args[i])
+		default:
+			out = append(out, a)
+		}
+	}
+	return out
+}
+
+// rolloutPreviewArgs preview what a rollout makes of each node: the same as an apply of its own.
+func rolloutPreviewArgs(args []string) []string {
+	out := []string{"node", "plan", "-o", "json", "-A"}
+	if args[1] == "disable-tls" {
+		out = append(out, "--no-tls")
+	} else {
+		out = append(out, "--tls")
+	}
+	for i := 2; i+1 < len(args); i++ {
+		switch args[i] {
+		case "--chain", "--issuer", "--issuer-kind", "--secret":
+			out = append(out, args[i], args[i+1])
+		}
+	}
+	return out
+}
+
+// foresee takes the previews of what an operator is about to make of an edit, and closes those before.
+func (s *S) foresee(args ...string) {
+	s.Helper()
+	if !s.operated {
+		return
+	}
+	for _, p := range s.promised(append([]string{"node", "apply"}, args...)) {
+		s.promises.closeBefore(p)
+		p.waits = true
+	}
+}
+
+// foreseen closes the promises of commands that have ended: the next thing is about to happen.
+func (s *S) foreseen() {
+	s.Helper()
+	for _, p := range s.promises.of(s.ns) {
+		if p.waits {
+			p.close()
+		}
+	}
+}
+
+func isFile(path string) bool {
+	_, err := os.Stat(path)
+	return err == nil
+}
