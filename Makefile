@@ -94,7 +94,7 @@ bench: build-failpoints lab-up ## Measure: Go benchmarks, then toggles on the la
 	go test -run '^$$' -bench . -benchmem $(GOTESTFLAGS) ./pkg/drift ./pkg/plan ./pkg/fleet | tee bin/bench.txt
 	KUBECONFIG=$(LAB_KUBECONFIG) SEICTL_BIN=$(CURDIR)/bin/seictl SEICTL_FAILPOINTS_BIN=$(CURDIR)/bin/seictl-failpoints \
 	  BENCH_TOGGLES=$(BENCH_TOGGLES) BENCH_GO=$(CURDIR)/bin/bench.txt BENCH_JSON=$(CURDIR)/bin/bench.json \
-	  go test -tags e2e -count=1 -v -timeout $(E2E_TIMEOUT) -run '^TestBenchToggle$$$$' ./e2e
+	  go test -tags e2e -count=1 -v -timeout $(E2E_TIMEOUT) -run '^TestBenchToggle$$' ./e2e
 
 ##@ Check
 
