@@ -89,6 +89,10 @@ e2e-all: ## Run every end-to-end test
 # How many times `make bench` turns TLS on or off.
 BENCH_TOGGLES ?= 20
 
+.PHONY: mutate-gates
+mutate-gates: lab-up ## Take out one safety gate of the engine at a time: a named scenario must fail without it
+	KUBECONFIG=$(LAB_KUBECONFIG) go run ./hack/mutate $(GATES)
+
 .PHONY: bench
 bench: build-failpoints lab-up ## Measure: Go benchmarks, then toggles on the lab; figures in bin/bench.json
 	go test -run '^$$' -bench . -benchmem $(GOTESTFLAGS) ./pkg/drift ./pkg/plan ./pkg/fleet | tee bin/bench.txt
