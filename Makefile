@@ -10,8 +10,14 @@ COMMIT ?= $(shell git rev-parse HEAD 2>/dev/null)
 VERSION_PKG := sei.io/seictl/internal/version
 LDFLAGS := -s -w -X $(VERSION_PKG).Version=$(VERSION) -X $(VERSION_PKG).Commit=$(COMMIT)
 
+# Which lab: real (kubelet, containers, root) or sim (simulated pods, thousands of them, no root).
+export LAB ?= real
 # Where the lab keeps its state, and the kubeconfig of its cluster.
-export SEICTL_LAB_DIR ?= /var/lib/seictl-lab
+ifeq ($(LAB),sim)
+  export SEICTL_LAB_DIR ?= $(or $(XDG_STATE_HOME),$(HOME)/.local/state)/seictl-sim
+else
+  export SEICTL_LAB_DIR ?= /var/lib/seictl-lab
+endif
 LAB_KUBECONFIG := $(SEICTL_LAB_DIR)/kubeconfig
 
 # What go test gets on top, for example GOTESTFLAGS='-race -v -run TestSidecarTLS'.

@@ -25,9 +25,16 @@ const longPoll = 30 * time.Second
 type Registry struct {
 	file string
 
-	mu      sync.Mutex
-	data    stored
-	changed chan struct{} // closed and replaced at every change
+	mu        sync.Mutex
+	data      stored
+	changed   chan struct{} // closed and replaced at every change
+	followers map[*follower]struct{}
+}
+
+// follower is told of the changes of one container.
+type follower struct {
+	key     string
+	changed func(faults.State)
 }
 
 // stored is the registry's file.
@@ -39,7 +46,7 @@ type stored struct {
 
 // Open reads the registry's file; a missing one is an empty registry.
 func Open(file string) (*Registry, error) {
-	r := &Registry{file: file, changed: make(chan struct{})}
+	r := &Registry{file: file, changed: make(chan struct{}), followers: map[*follower]struct{}{}}
 	data, err := os.ReadFile(file)
 	switch {
 	case os.IsNotExist(err):
@@ -54,6 +61,37 @@ func Open(file string) (*Registry, error) {
 		r.data.Containers = map[string]faults.State{}
 	}
 	return r, nil
+}
+
+// State is what is set for a container.
+func (r *Registry) State(namespace, pod, container string) faults.State {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.state(strings.Join([]string{namespace, pod, container}, "/"))
+}
+
+// Follow calls changed with what is set for a container and after every change, until the returned function is called. It
+// must return soon, and may not call the registry.
+func (r *Registry) Follow(namespace, pod, container string, changed func(faults.State)) (end func()) {
+	f := &follower{key: strings.Join([]string{namespace, pod, container}, "/"), changed: changed}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.followers[f] = struct{}{}
+	changed(r.state(f.key))
+	return func() {
+		r.mu.Lock()
+		defer r.mu.Unlock()
+		delete(r.followers, f)
+	}
+}
+
+// tell tells the followers of a container what is set now; the caller holds the lock.
+func (r *Registry) tell(key string) {
+	for f := range r.followers {
+		if f.key == key {
+			f.changed(r.state(key))
+		}
+	}
 }
 
 // Handler serves the registry's API.
@@ -173,6 +211,7 @@ func (r *Registry) clearAll(w http.ResponseWriter, _ *http.Request) {
 		if len(state.Faults) > 0 {
 			r.data.Last++
 			r.data.Containers[key] = faults.State{Generation: r.data.Last, Faults: []faults.Fault{}}
+			r.tell(key)
 		}
 	}
 	if err := r.save(); err != nil {
@@ -191,6 +230,7 @@ func (r *Registry) update(w http.ResponseWriter, key string, change func([]fault
 	if len(next) > 0 || len(state.Faults) > 0 {
 		r.data.Last++
 		r.data.Containers[key] = faults.State{Generation: r.data.Last, Faults: next}
+		r.tell(key)
 		if err := r.save(); err != nil {
 			fail(w, http.StatusInternalServerError, err)
 			return

@@ -124,15 +124,19 @@ func (e *Env) makeIssuers() error {
 // waitNode waits until the node takes pods.
 func (e *Env) waitNode() error {
 	const query = `jsonpath={.status.conditions[?(@.type=="Ready")].status}`
-	if out, err := e.kubectl("", "get", "node", NodeName, "-o", query); err == nil && out == "True" {
+	if out, err := e.kubectl("", "get", "node", e.node, "-o", query); err == nil && out == "True" {
 		return nil
 	}
 	return e.step("node ready", func() error {
 		// kubelet makes its node, so there is a time without one.
 		for _, condition := range []string{"create", "condition=Ready"} {
-			_, err := e.kubectl("", "wait", "--for="+condition, "--timeout="+bootTime.String(), "node/"+NodeName)
+			_, err := e.kubectl("", "wait", "--for="+condition, "--timeout="+bootTime.String(), "node/"+e.node)
 			if err != nil {
-				return fmt.Errorf("%w; the end of kubelet's log:\n%s", err, e.logTail("kubelet"))
+				kubelet := "kubelet"
+				if e.sim() {
+					kubelet = simulator
+				}
+				return fmt.Errorf("%w; the end of %s's log:\n%s", err, kubelet, e.logTail(kubelet))
 			}
 		}
 		return nil

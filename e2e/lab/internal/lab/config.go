@@ -116,6 +116,7 @@ rules:
   - system:kube-scheduler
   - system:kube-proxy
   - system:lab:provisioner
+  - system:lab:sim
   - system:serviceaccount:cert-manager:cert-manager
   - system:node:lab
   verbs: [get, list, watch]
@@ -136,10 +137,17 @@ rules:
 
 // writeConfigs writes the components' configuration files.
 func (e *Env) writeConfigs() error {
-	for _, dir := range []string{"run", "logs", "tmp", "volumes", "pods", "containerd", "etcd", "kubelet"} {
+	dirs := []string{"run", "logs", "tmp", "volumes", "etcd"}
+	if !e.sim() {
+		dirs = append(dirs, "pods", "containerd", "kubelet")
+	}
+	for _, dir := range dirs {
 		if err := os.MkdirAll(e.path(dir), 0o755); err != nil {
 			return fmt.Errorf("making the lab's directories: %w", err)
 		}
+	}
+	if e.sim() {
+		return writeFile(e.path("audit-policy.yaml"), []byte(auditPolicy), 0o644)
 	}
 	cniBin := "/usr/lib/cni"
 	for _, dir := range []string{"/opt/cni/bin", "/usr/libexec/cni", "/usr/lib/cni"} {

@@ -23,9 +23,7 @@ const (
 	cniNetwork  = "seictl-lab"
 	nftTable    = "seictl-lab"
 
-	apiPort    = 6443
-	etcdPort   = 12379
-	etcdPeer   = 12380
+	apiPort    = 6443 // of the real tier; see ports for all of them
 	faultsPort = 9900
 )
 
@@ -39,6 +37,7 @@ const (
 
 // Env is where a lab lives.
 type Env struct {
+	tier
 	Dir   string // state, sockets, logs, certificates
 	Cache string // what the build made
 	Repo  string // the repository's e2e/lab directory
@@ -48,8 +47,13 @@ type Env struct {
 
 // NewEnv reads the environment; lab.sh sets the cache and the repository.
 func NewEnv() (*Env, error) {
+	t, err := readTier()
+	if err != nil {
+		return nil, err
+	}
 	e := &Env{
-		Dir:   envOr("SEICTL_LAB_DIR", "/var/lib/seictl-lab"),
+		tier:  t,
+		Dir:   envOr("SEICTL_LAB_DIR", t.dir),
 		Cache: os.Getenv("SEICTL_LAB_CACHE"),
 		Repo:  os.Getenv("SEICTL_LAB_SOURCE"),
 	}

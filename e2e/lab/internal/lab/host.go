@@ -191,9 +191,16 @@ func (e *Env) makeCgroups() error {
 }
 
 // portsFree says which process-wide ports the lab needs and somebody has.
-func portsFree() error {
+func (e *Env) portsFree() error {
+	p := e.ports
+	needed := []int{p.api, p.etcd, p.etcdPeer, p.faults, p.controllerManager, p.scheduler, p.certManager, p.provisioner}
+	if e.sim() {
+		needed = append(needed, p.kubelet)
+	} else {
+		needed = append(needed, 10248, 10249, 10250, 10256)
+	}
 	var taken []string
-	for _, port := range []int{apiPort, etcdPort, etcdPeer, faultsPort, 9403, 9404, 10248, 10249, 10250, 10256, 10257, 10259} {
+	for _, port := range needed {
 		l, err := net.Listen("tcp", fmt.Sprintf("127.0.0.1:%d", port))
 		if err != nil {
 			taken = append(taken, fmt.Sprint(port))
@@ -207,10 +214,13 @@ func portsFree() error {
 	return nil
 }
 
-// lock makes sure that one lab command runs on this machine at a time. An
+// lock makes sure that one lab command of a tier runs on this machine at a time. An
 // abstract socket goes with the process that holds it: nothing can be left.
 func (e *Env) lock() (func(), error) {
-	const name = "@seictl-lab"
+	name := "@seictl-lab"
+	if e.sim() {
+		name = "@seictl-sim"
+	}
 	for said := false; ; said = true {
 		l, err := net.Listen("unix", name)
 		if err == nil {

@@ -32,6 +32,7 @@ var identities = []struct {
 	{"apiserver-kubelet-client", "system:kube-apiserver", []string{"system:masters"}},
 	{"cert-manager", "system:serviceaccount:cert-manager:cert-manager", []string{"system:masters"}},
 	{"provisioner", "system:lab:provisioner", []string{"system:masters"}},
+	{"labsim", "system:lab:sim", []string{"system:masters"}},
 }
 
 // newKey makes a key, and its PEM.
@@ -121,7 +122,7 @@ func (e *Env) makePKI() error {
 		if id.file == "admin" {
 			path = e.Kubeconfig()
 		}
-		if err := writeFile(path, kubeconfig(ca, client, id.user), 0o600); err != nil {
+		if err := writeFile(path, kubeconfig(e.ports.api, ca, client, id.user), 0o600); err != nil {
 			return err
 		}
 	}
@@ -144,7 +145,7 @@ func (e *Env) writePair(name string, p pair) error {
 }
 
 // kubeconfig is self-contained, so that it can be copied about.
-func kubeconfig(ca, client pair, user string) []byte {
+func kubeconfig(port int, ca, client pair, user string) []byte {
 	b64 := base64.StdEncoding.EncodeToString
 	return fmt.Appendf(nil, `apiVersion: v1
 kind: Config
@@ -162,5 +163,5 @@ contexts:
 - name: lab
   context: {cluster: lab, user: %q}
 current-context: lab
-`, apiPort, b64(ca.cert), user, b64(client.cert), b64(client.key), user)
+`, port, b64(ca.cert), user, b64(client.cert), b64(client.key), user)
 }

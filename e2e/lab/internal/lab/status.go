@@ -33,7 +33,7 @@ type Report struct {
 func Status(ctx context.Context, e *Env, asJSON bool, out io.Writer) error {
 	report := Report{
 		Up: true, Dir: e.Dir, Kubeconfig: e.Kubeconfig(), AuditLog: e.path("audit.log"),
-		FaultsURL: fmt.Sprintf("http://127.0.0.1:%d", faultsPort),
+		FaultsURL: fmt.Sprintf("http://127.0.0.1:%d", e.ports.faults),
 	}
 	list := e.components()
 	report.Components = make([]Health, len(list))

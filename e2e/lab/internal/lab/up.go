@@ -25,7 +25,10 @@ func Up(ctx context.Context, e *Env) error {
 	}
 	defer unlock()
 	start := time.Now()
-	if owner := bridgeOwner(); owner != "" && owner != e.Dir {
+	if err := e.claim(); err != nil {
+		return err
+	}
+	if owner := bridgeOwner(); !e.sim() && owner != "" && owner != e.Dir {
 		return fmt.Errorf("a lab runs on this machine already, from %s; stop it with: SEICTL_LAB_DIR=%s e2e/lab/lab.sh down", owner, owner)
 	}
 	// What this process runs (an import, say) is found by `down`, if this one is
@@ -34,7 +37,7 @@ func Up(ctx context.Context, e *Env) error {
 		return fmt.Errorf("marking what is started: %w", err)
 	}
 	if len(e.owned()) == 0 {
-		if err := portsFree(); err != nil {
+		if err := e.portsFree(); err != nil {
 			return err
 		}
 	}
@@ -62,8 +65,13 @@ func (e *Env) prepare() error {
 	if err := os.MkdirAll(e.Dir, 0o755); err != nil {
 		return fmt.Errorf("making the lab's directory: %w", err)
 	}
-	if err := e.prepareHost(); err != nil {
-		return fmt.Errorf("preparing the machine: %w", err)
+	if err := writeFile(e.path("tier"), []byte(e.tier.name), 0o644); err != nil {
+		return err
+	}
+	if !e.sim() {
+		if err := e.prepareHost(); err != nil {
+			return fmt.Errorf("preparing the machine: %w", err)
+		}
 	}
 	if err := e.makePKI(); err != nil {
 		return fmt.Errorf("making the certificates: %w", err)
@@ -83,7 +91,7 @@ func (e *Env) startAll(ctx context.Context) (int, error) {
 	}
 	stages := [][]string{
 		{"etcd", "containerd", "faults", "kube-apiserver"},
-		{"kube-controller-manager", "kube-scheduler", "kubelet", "kube-proxy", "provisioner"},
+		{"kube-controller-manager", "kube-scheduler", "kubelet", "kube-proxy", "provisioner", simulator},
 	}
 	for n, stage := range stages {
 		group, groupCtx := errgroup.WithContext(ctx)
@@ -95,7 +103,7 @@ func (e *Env) startAll(ctx context.Context) (int, error) {
 		if err := group.Wait(); err != nil {
 			return 0, err
 		}
-		if n == 0 { // containerd is up, and kubelet needs the pause image
+		if n == 0 && !e.sim() { // containerd is up, and kubelet needs the pause image
 			count := 0
 			start := time.Now()
 			if count, err = e.loadImages(); err != nil {
@@ -187,6 +195,9 @@ func Start(ctx context.Context, e *Env, name string) error {
 	if err != nil {
 		return err
 	}
+	if err := e.claim(); err != nil {
+		return err
+	}
 	unlock, err := e.lock()
 	if err != nil {
 		return err
@@ -207,6 +218,9 @@ func Start(ctx context.Context, e *Env, name string) error {
 func Stop(e *Env, name string, now bool) error {
 	c, err := e.component(name)
 	if err != nil {
+		return err
+	}
+	if err := e.claim(); err != nil {
 		return err
 	}
 	unlock, err := e.lock()

@@ -32,19 +32,32 @@ type Client struct {
 	OnChange func(state registry.State, born bool)
 
 	// registry is nil when nobody is to be asked.
-	registry *registry.Client
+	registry Registry
 	known    bool
 }
 
-// NewClient returns a client that asks nobody yet.
-func NewClient(r *registry.Client) *Client { return &Client{Source: &Source{}, registry: r} }
+// Registry is whom to ask about one container: the lab's by its client, or one in the same process.
+type Registry interface {
+	// Get reads what is set now.
+	Get(ctx context.Context) (registry.State, error)
+	// Watch calls changed with what is set now and after every change, until ctx ends.
+	Watch(ctx context.Context, changed func(registry.State))
+}
+
+// NewClient returns a client that asks nobody yet; a nil registry is never asked.
+func NewClient(r Registry) *Client { return &Client{Source: &Source{}, registry: r} }
 
 // FromEnvironment returns the client of a container of this pod, having asked the registry once.
 func FromEnvironment(ctx context.Context, container string) *Client {
 	if os.Getenv(urlEnv) == urlOff {
 		return NewClient(nil)
 	}
-	c := NewClient(fromPod(container))
+	return Asked(ctx, fromPod(container))
+}
+
+// Asked returns the client of a container, having asked the registry once.
+func Asked(ctx context.Context, r Registry) *Client {
+	c := NewClient(r)
 	ctx, cancel := context.WithTimeout(ctx, firstTimeout)
 	defer cancel()
 	state, err := c.registry.Get(ctx)

@@ -2,7 +2,6 @@ package rbacproxy
 
 import (
 	"fmt"
-	"os"
 
 	"sigs.k8s.io/yaml"
 )
@@ -20,11 +19,11 @@ type resourceAttributes struct {
 // readConfig reads the config file once. It is lenient on purpose: the real proxy drops what it does not know in
 // silence, so that "group" for "apiGroup" becomes a 403 for everybody, and tests must be able to see that. Without a
 // file, or without resourceAttributes in it, callers need the right to the path itself, and nil is returned.
-func readConfig(name string) (*resourceAttributes, error) {
+func readConfig(name string, readFile func(string) ([]byte, error)) (*resourceAttributes, error) {
 	if name == "" {
 		return nil, nil
 	}
-	raw, err := os.ReadFile(name)
+	raw, err := readFile(name)
 	if err != nil {
 		return nil, fmt.Errorf("reading the config file: %w", err)
 	}

@@ -142,8 +142,9 @@ func matches(patterns []string, name string) bool {
 // newUpstream proxies to the sidecar and tells it who calls. The identity headers are ours alone: what a client sent
 // under these names goes, also on paths that nobody authenticates for. They are set after the hop-by-hop headers are
 // removed, so a client cannot have them removed by naming them in Connection.
-func newUpstream(target *url.URL, h headerOptions) http.Handler {
+func newUpstream(target *url.URL, h headerOptions, transport http.RoundTripper) http.Handler {
 	return &httputil.ReverseProxy{
+		Transport: transport,
 		Rewrite: func(r *httputil.ProxyRequest) {
 			r.SetURL(target)
 			r.SetXForwarded()

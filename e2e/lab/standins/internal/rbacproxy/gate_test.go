@@ -70,7 +70,7 @@ func newGate(t *testing.T, headers headerOptions, inForce ...string) (*gate, *fa
 	return &gate{
 		authn: reviews, authz: reviews, audiences: []string{"sei-sidecar"},
 		resource:    &resourceAttributes{APIGroup: "sei.io", Resource: "seinodetasks", Name: "node", Namespace: "ns"},
-		ignorePaths: []string{"/v0/livez"}, upstream: newUpstream(target, headers), faults: faults.NewSource(inForce...),
+		ignorePaths: []string{"/v0/livez"}, upstream: newUpstream(target, headers, nil), faults: faults.NewSource(inForce...),
 	}, reviews, func() http.Header { return got }
 }
 

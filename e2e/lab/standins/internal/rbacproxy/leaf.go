@@ -24,6 +24,7 @@ import (
 // leafSource holds the certificate that is served.
 type leafSource struct {
 	certFile, keyFile string
+	readFile          func(string) ([]byte, error)
 	faults            *faults.Source
 
 	mu sync.Mutex
@@ -36,8 +37,10 @@ type leafSource struct {
 
 // newLeafSource reads the pair, or makes a self-signed one when there are no files to read: an answering port proves
 // nothing about the certificate behind it.
-func newLeafSource(certFile, keyFile string, source *faults.Source) (*leafSource, error) {
-	s := &leafSource{certFile: certFile, keyFile: keyFile, faults: source}
+func newLeafSource(
+	certFile, keyFile string, readFile func(string) ([]byte, error), source *faults.Source,
+) (*leafSource, error) {
+	s := &leafSource{certFile: certFile, keyFile: keyFile, readFile: readFile, faults: source}
 	if certFile != "" {
 		return s, s.reload()
 	}
@@ -52,11 +55,11 @@ func newLeafSource(certFile, keyFile string, source *faults.Source) (*leafSource
 
 // reload reads both files, one after the other, and takes them over when they changed and fit together.
 func (s *leafSource) reload() error {
-	certPEM, err := os.ReadFile(s.certFile)
+	certPEM, err := s.readFile(s.certFile)
 	if err != nil {
 		return fmt.Errorf("reading the certificate: %w", err)
 	}
-	keyPEM, err := os.ReadFile(s.keyFile)
+	keyPEM, err := s.readFile(s.keyFile)
 	if err != nil {
 		return fmt.Errorf("reading the private key: %w", err)
 	}

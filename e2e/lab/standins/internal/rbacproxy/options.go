@@ -36,6 +36,7 @@ type options struct {
 	reloadInterval      time.Duration
 	endpointsPort       int
 	ttl                 cacheTTLs
+	verbosity           int
 }
 
 // headerOptions say how the upstream learns who calls.
@@ -78,7 +79,7 @@ func parseOptions(args []string, getenv func(string) string) (*options, error) {
 	if err := f.Parse(args); err != nil {
 		return nil, err
 	}
-	setVerbosity(verbosity)
+	o.verbosity = verbosity
 	if err := o.durations(getenv); err != nil {
 		return nil, err
 	}

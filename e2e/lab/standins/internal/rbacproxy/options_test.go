@@ -68,22 +68,22 @@ func TestConfigIsReadLeniently(t *testing.T) {
 	got, err := readConfig(write(`
 authorization:
   resourceAttributes: {apiGroup: sei.io, apiVersion: v1alpha1, resource: seinodetasks, namespace: ns, name: node}
-`))
+`), os.ReadFile)
 	require.NoError(t, err)
 	require.Equal(t, &resourceAttributes{
 		APIGroup: "sei.io", APIVersion: "v1alpha1", Resource: "seinodetasks", Namespace: "ns", Name: "node",
 	}, got)
 
-	got, err = readConfig(write("authorization:\n  resourceAttributes: {group: sei.io, resource: seinodetasks}\n"))
+	got, err = readConfig(write("authorization:\n  resourceAttributes: {group: sei.io, resource: seinodetasks}\n"), os.ReadFile)
 	require.NoError(t, err, "an unknown field is no error")
 	require.Equal(t, &resourceAttributes{Resource: "seinodetasks"}, got, "and the group is gone")
 
-	got, err = readConfig(write("something: else\n"))
+	got, err = readConfig(write("something: else\n"), os.ReadFile)
 	require.NoError(t, err)
 	require.Nil(t, got)
 
-	_, err = readConfig(write("authorization: ["))
+	_, err = readConfig(write("authorization: ["), os.ReadFile)
 	require.Error(t, err)
-	_, err = readConfig(filepath.Join(t.TempDir(), "none"))
+	_, err = readConfig(filepath.Join(t.TempDir(), "none"), os.ReadFile)
 	require.ErrorIs(t, err, os.ErrNotExist)
 }

@@ -42,6 +42,7 @@ func Main(args []string) int {
 		return 0
 	}
 	if err == nil {
+		setVerbosity(o.verbosity)
 		err = run(ctx, o)
 	}
 	if err != nil {
@@ -60,32 +61,51 @@ func run(ctx context.Context, o *options) error {
 	if err != nil {
 		return err
 	}
-	return serve(ctx, o, faults.FromEnvironment(ctx, container), authn, authz)
+	return serve(ctx, o, ownContainer(o), faults.FromEnvironment(ctx, container), authn, authz)
+}
+
+// ownContainer is the host of a proxy that has a container to itself.
+func ownContainer(o *options) Host {
+	return Host{
+		ReadFile: os.ReadFile,
+		Listen:   func(address string) (net.Listener, error) { return net.Listen("tcp", address) },
+		Reload:   func(ctx context.Context) <-chan time.Time { return ticks(ctx, o.reloadInterval) },
+		Serving:  func(http.Handler) {},
+	}
+}
+
+// ticks ticks until ctx ends.
+func ticks(ctx context.Context, interval time.Duration) <-chan time.Time {
+	ticker := time.NewTicker(interval)
+	context.AfterFunc(ctx, ticker.Stop)
+	return ticker.C
 }
 
 // serve answers until ctx ends or something breaks.
 func serve(
-	ctx context.Context, o *options, client *faults.Client, authn authenticator.Request, authz authorizer.Authorizer,
+	ctx context.Context, o *options, host Host, client *faults.Client, authn authenticator.Request,
+	authz authorizer.Authorizer,
 ) error {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	if client.Source.Has(kinds.CrashLoop) {
 		return errCrash
 	}
-	resource, err := readConfig(o.configFile)
+	resource, err := readConfig(o.configFile, host.ReadFile)
 	if err != nil {
 		return err
 	}
-	leaf, err := newLeafSource(o.certFile, o.keyFile, client.Source)
+	leaf, err := newLeafSource(o.certFile, o.keyFile, host.ReadFile, client.Source)
 	if err != nil {
 		return err
 	}
 	handler := &gate{
 		authn: authn, authz: authz, audiences: o.audiences, resource: resource,
 		allowPaths: o.allowPaths, ignorePaths: o.ignorePaths,
-		upstream: newUpstream(o.upstream, o.headers), faults: client.Source,
+		upstream: newUpstream(o.upstream, o.headers, host.Upstream), faults: client.Source,
 	}
-	listener, err := listen(o.secureListenAddress, leaf, client.Source)
+	host.Serving(handler)
+	listener, err := host.listen(o.secureListenAddress, leaf, client.Source)
 	if err != nil {
 		return err
 	}
@@ -100,16 +120,14 @@ func serve(
 	}
 	go client.Watch(ctx)
 	if o.endpointsPort != 0 {
-		endpoints, err := listenEndpoints(o, leaf, client.Source)
+		endpoints, err := host.listenEndpoints(o, leaf, client.Source)
 		if err != nil {
 			return err
 		}
 		defer func() { _ = endpoints.Close() }()
 		go func() { failed <- http.Serve(endpoints, healthz()) }()
 	}
-	ticker := time.NewTicker(o.reloadInterval)
-	defer ticker.Stop()
-	go func() { failed <- leaf.watch(ctx, ticker.C) }()
+	go func() { failed <- leaf.watch(ctx, host.Reload(ctx)) }()
 	server := &http.Server{Handler: handler, ReadHeaderTimeout: 30 * time.Second}
 	defer func() { _ = server.Close() }()
 	go func() { failed <- server.Serve(listener) }()
@@ -123,8 +141,8 @@ func serve(
 }
 
 // listen opens a TLS port that obeys the faults.
-func listen(address string, leaf *leafSource, source *faults.Source) (*faultyListener, error) {
-	l, err := net.Listen("tcp", address)
+func (h Host) listen(address string, leaf *leafSource, source *faults.Source) (*faultyListener, error) {
+	l, err := h.Listen(address)
 	if err != nil {
 		return nil, fmt.Errorf("opening the port: %w", err)
 	}
@@ -135,12 +153,12 @@ func listen(address string, leaf *leafSource, source *faults.Source) (*faultyLis
 }
 
 // listenEndpoints opens the port of the proxy's own endpoints, on the host of the secure address.
-func listenEndpoints(o *options, leaf *leafSource, source *faults.Source) (*faultyListener, error) {
+func (h Host) listenEndpoints(o *options, leaf *leafSource, source *faults.Source) (*faultyListener, error) {
 	host, _, err := net.SplitHostPort(o.secureListenAddress)
 	if err != nil {
 		return nil, fmt.Errorf("parsing --secure-listen-address: %w", err)
 	}
-	return listen(net.JoinHostPort(host, strconv.Itoa(o.endpointsPort)), leaf, source)
+	return h.listen(net.JoinHostPort(host, strconv.Itoa(o.endpointsPort)), leaf, source)
 }
 
 // healthz says that the process runs, without asking the upstream.

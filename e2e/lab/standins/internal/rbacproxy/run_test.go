@@ -20,7 +20,7 @@ func TestCrashLoop(t *testing.T) {
 	require.NoError(t, err)
 	client := faults.NewClient(nil)
 	client.Source.Store(faults.NewSource(kinds.CrashLoop).Current())
-	require.ErrorIs(t, serve(t.Context(), o, client, &fakeReviews{}, &fakeReviews{}), errCrash)
+	require.ErrorIs(t, serve(t.Context(), o, ownContainer(o), client, &fakeReviews{}, &fakeReviews{}), errCrash)
 }
 
 func TestMalformedUpdateEndsTheProxy(t *testing.T) {
@@ -32,7 +32,9 @@ func TestMalformedUpdateEndsTheProxy(t *testing.T) {
 	}, noEnvironment)
 	require.NoError(t, err)
 	ended := make(chan error)
-	go func() { ended <- serve(t.Context(), o, faults.NewClient(nil), &fakeReviews{}, &fakeReviews{}) }()
+	go func() {
+		ended <- serve(t.Context(), o, ownContainer(o), faults.NewClient(nil), &fakeReviews{}, &fakeReviews{})
+	}()
 	require.NoError(t, os.WriteFile(p.cert, []byte("not a certificate"), 0o600))
 	require.Error(t, <-ended)
 }
@@ -48,7 +50,9 @@ func TestFaultSetWhileRunning(t *testing.T) {
 	o, err := parseOptions([]string{"--secure-listen-address=127.0.0.1:0", "--upstream=http://127.0.0.1:1/"}, noEnvironment)
 	require.NoError(t, err)
 	ended := make(chan error)
-	go func() { ended <- serve(t.Context(), o, faults.NewClient(remote), &fakeReviews{}, &fakeReviews{}) }()
+	go func() {
+		ended <- serve(t.Context(), o, ownContainer(o), faults.NewClient(remote), &fakeReviews{}, &fakeReviews{})
+	}()
 	_, err = remote.Set(t.Context(), kinds.CrashLoop, nil)
 	require.NoError(t, err)
 	require.ErrorIs(t, <-ended, errCrash)

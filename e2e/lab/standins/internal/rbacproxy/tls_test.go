@@ -60,7 +60,7 @@ func TestRenewedPairIsServed(t *testing.T) {
 	t.Parallel()
 	p := newPair(t)
 	source := &faults.Source{}
-	leaf, err := newLeafSource(p.cert, p.key, source)
+	leaf, err := newLeafSource(p.cert, p.key, os.ReadFile, source)
 	require.NoError(t, err)
 	ticks := make(chan time.Time)
 	go func() { _ = leaf.watch(t.Context(), ticks) }()
@@ -92,7 +92,7 @@ func TestReloadErrorEndsTheProcess(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			p := newPair(t)
-			leaf, err := newLeafSource(p.cert, p.key, &faults.Source{})
+			leaf, err := newLeafSource(p.cert, p.key, os.ReadFile, &faults.Source{})
 			require.NoError(t, err)
 			spoil(t, p)
 			ticks := make(chan time.Time, 1)
@@ -104,9 +104,9 @@ func TestReloadErrorEndsTheProcess(t *testing.T) {
 
 func TestStartWithAndWithoutFiles(t *testing.T) {
 	t.Parallel()
-	_, err := newLeafSource(filepath.Join(t.TempDir(), "tls.crt"), "tls.key", &faults.Source{})
+	_, err := newLeafSource(filepath.Join(t.TempDir(), "tls.crt"), "tls.key", os.ReadFile, &faults.Source{})
 	require.ErrorIs(t, err, os.ErrNotExist, "named files must be there")
-	leaf, err := newLeafSource("", "", &faults.Source{})
+	leaf, err := newLeafSource("", "", os.ReadFile, &faults.Source{})
 	require.NoError(t, err)
 	host, err := os.Hostname()
 	require.NoError(t, err)
@@ -117,9 +117,9 @@ func TestStartWithAndWithoutFiles(t *testing.T) {
 func securePort(t *testing.T, inForce ...string) (*faultyListener, *faults.Source, *tls.Config) {
 	t.Helper()
 	source := faults.NewSource(inForce...)
-	leaf, err := newLeafSource("", "", source)
+	leaf, err := newLeafSource("", "", os.ReadFile, source)
 	require.NoError(t, err)
-	l, err := listen("127.0.0.1:0", leaf, source)
+	l, err := ownContainer(&options{}).listen("127.0.0.1:0", leaf, source)
 	require.NoError(t, err)
 	server := &http.Server{Handler: healthz()}
 	t.Cleanup(func() { server.Close() })

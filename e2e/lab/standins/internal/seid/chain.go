@@ -14,10 +14,15 @@ type chain struct {
 	home   home
 	faults *faults.Source
 
+	// interval, when not 0, has the height follow the clock instead of ticks: thousands of chains in one process need no
+	// timers and write no files.
+	interval time.Duration
+
 	mu     sync.Mutex
 	height int64
 	// blockTime is when the latest block was made, in UTC.
 	blockTime time.Time
+	stuck     bool
 }
 
 // openChain continues at the height that the home persisted.
@@ -62,7 +67,37 @@ func (c *chain) makeBlock(now time.Time) error {
 func (c *chain) latest() (int64, time.Time) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
+	c.follow(time.Now())
 	return c.height, c.blockTime
+}
+
+// follow makes the blocks that are due by the clock; the caller holds the lock.
+func (c *chain) follow(now time.Time) {
+	if c.interval == 0 {
+		return
+	}
+	due := now.Sub(c.blockTime) / c.interval
+	if due <= 0 {
+		return
+	}
+	c.blockTime = c.blockTime.Add(due * c.interval)
+	if !c.stuck {
+		c.height += int64(due)
+	}
+}
+
+// setStuck makes a chain that follows the clock stop, or go on, from now on.
+func (c *chain) setStuck(stuck bool, now time.Time) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.follow(now)
+	c.stuck = stuck
+}
+
+// store persists the height of a chain that follows the clock.
+func (c *chain) store() error {
+	height, _ := c.latest()
+	return c.home.storeHeight(height)
 }
 
 func (c *chain) catchingUp() bool { return c.faults.Has(kinds.CatchingUp) }

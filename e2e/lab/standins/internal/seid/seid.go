@@ -59,7 +59,9 @@ func run(args []string, stdout, stderr io.Writer) error {
 		p := &process{
 			home: home(*homeDir), version: version, host: cmp.Or(os.Getenv("SEID_LISTEN"), "0.0.0.0"),
 			client: faults.FromEnvironment(ctx, container), log: slog.New(slog.NewJSONHandler(stderr, nil)),
+			podUID: podUID(), crash: os.Getenv("SEID_CRASH") == "1", wait: time.Sleep,
 		}
+		p.hostname, _ = os.Hostname()
 		return p.run(ctx)
 	default:
 		return fmt.Errorf("unknown command %q; %s", flags.Arg(0), usage)

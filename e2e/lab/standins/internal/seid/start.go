@@ -42,6 +42,12 @@ type process struct {
 	host   string
 	client *faults.Client
 	log    *slog.Logger
+	// hostname, podUID and crash are of the container.
+	hostname string
+	podUID   string
+	crash    bool
+	// wait is how the time to close the database passes.
+	wait func(time.Duration)
 }
 
 // run serves until ctx ends (SIGTERM), then closes the database. Any error means exit code 1.
@@ -49,7 +55,7 @@ func (p *process) run(ctx context.Context) error {
 	if err := p.record(startsFile); err != nil {
 		return err
 	}
-	if os.Getenv("SEID_CRASH") == "1" || p.client.Source.Has(kinds.CrashLoop) {
+	if p.crash || p.client.Source.Has(kinds.CrashLoop) {
 		return errCrash
 	}
 	lock, err := p.home.lock()
@@ -92,8 +98,7 @@ func (p *process) open() (*node, error) {
 	if err != nil {
 		return nil, err
 	}
-	host, _ := os.Hostname()
-	return &node{id: id, moniker: host, chainID: chainID, version: p.version, chain: chain}, nil
+	return &node{id: id, moniker: p.hostname, chainID: chainID, version: p.version, chain: chain}, nil
 }
 
 // serve makes blocks and answers until ctx ends or something breaks; afterwards every port is closed, as a real seid
@@ -139,7 +144,7 @@ func (p *process) closeDatabase() {
 		}
 	}
 	p.log.Info("closing the database", "takes", wait.String())
-	time.Sleep(wait)
+	p.wait(wait)
 	p.log.Info("database closed")
 }
 
@@ -147,9 +152,8 @@ func (p *process) record(name string) error {
 	if err := os.MkdirAll(p.home.path("data"), 0o755); err != nil {
 		return fmt.Errorf("creating the data directory: %w", err)
 	}
-	host, _ := os.Hostname()
 	return files.AppendJSON(p.home.path(name), logLine{
-		Time: time.Now().UTC(), Version: p.version, Hostname: host, PodUID: podUID(), PID: os.Getpid(),
+		Time: time.Now().UTC(), Version: p.version, Hostname: p.hostname, PodUID: p.podUID, PID: os.Getpid(),
 	})
 }
 

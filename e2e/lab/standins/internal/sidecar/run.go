@@ -25,8 +25,8 @@ const container = "sei-sidecar"
 // errRestart ends a sidecar that was told to restart.
 var errRestart = errors.New("restarting because a fault says so")
 
-// fromEnvironment reads the sidecar's configuration; it has no flags.
-func fromEnvironment(getenv func(string) string) (Config, error) {
+// FromEnvironment reads the sidecar's configuration; it has no flags.
+func FromEnvironment(getenv func(string) string) (Config, error) {
 	c := Config{
 		Home:     cmp.Or(getenv("SEI_SIDECAR_HOME"), "/sei"),
 		Port:     cmp.Or(getenv("SEI_SIDECAR_PORT"), "7777"),
@@ -65,14 +65,28 @@ func Main(out io.Writer) int {
 }
 
 func run(ctx context.Context, log *slog.Logger) error {
-	ctx, cancel := context.WithCancel(ctx)
-	defer cancel()
-	config, err := fromEnvironment(os.Getenv)
+	config, err := FromEnvironment(os.Getenv)
 	if err != nil {
 		return err
 	}
-	client := faults.FromEnvironment(ctx, container)
-	config.Faults, config.Log = client.Source, log
+	config.Log = log
+	return Run(ctx, config, Host{
+		Listen:  func(address string) (net.Listener, error) { return net.Listen("tcp", address) },
+		Serving: func(http.Handler) {},
+	}, faults.FromEnvironment(ctx, container))
+}
+
+// Host is what a sidecar takes from where it runs: a container of its own, or a process that it shares with thousands.
+type Host struct {
+	// Listen opens a port.
+	Listen func(address string) (net.Listener, error)
+	// Serving is told what answers, before the port opens.
+	Serving func(http.Handler)
+}
+
+// Run runs a sidecar on a host until ctx ends.
+func Run(ctx context.Context, config Config, host Host, client *faults.Client) error {
+	config.Faults = client.Source
 	server, err := New(config)
 	if err != nil {
 		return err
@@ -88,16 +102,20 @@ func run(ctx context.Context, log *slog.Logger) error {
 			}
 		}
 	}
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
 	go client.Watch(ctx)
 
-	listener, err := net.Listen("tcp", config.address())
+	handler := server.Handler()
+	host.Serving(handler)
+	listener, err := host.Listen(config.address())
 	if err != nil {
 		return fmt.Errorf("opening the port: %w", err)
 	}
-	httpServer := &http.Server{Handler: server.Handler(), ReadHeaderTimeout: 10 * time.Second}
+	httpServer := &http.Server{Handler: handler, ReadHeaderTimeout: 10 * time.Second}
 	defer func() { _ = httpServer.Close() }()
 	go func() { failed <- httpServer.Serve(listener) }()
-	log.Info("sidecar is listening", "address", listener.Addr().String(), "trustedHeader", config.TrustedHeader)
+	config.Log.Info("sidecar is listening", "address", listener.Addr().String(), "trustedHeader", config.TrustedHeader)
 	select {
 	case <-ctx.Done():
 		return nil

@@ -33,6 +33,8 @@ type Config struct {
 	TaskTime time.Duration
 	Faults   *faults.Source
 	Log      *slog.Logger
+	// Changed, when set, is called when a task has ended: the sidecar may be ready now.
+	Changed func()
 }
 
 // Server is one run of the sidecar.
@@ -158,6 +160,9 @@ func (s *Server) submit(t Task) error {
 			s.Log.Error("storing a task's outcome", "id", t.ID, "error", err)
 		}
 		s.Log.Info("task ended", "id", t.ID, "type", t.Type, "outcome", fmt.Sprint(outcome))
+		if s.Changed != nil {
+			s.Changed()
+		}
 	})
 	return nil
 }

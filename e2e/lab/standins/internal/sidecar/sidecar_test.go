@@ -98,13 +98,13 @@ func TestEnvironment(t *testing.T) {
 			return map[string]string{"SEI_SIDECAR_AUTHN_MODE": mode, "SEI_SIDECAR_PORT": "7000"}[name]
 		}
 	}
-	trusted, err := fromEnvironment(environment("trusted-header"))
+	trusted, err := FromEnvironment(environment("trusted-header"))
 	require.NoError(t, err)
 	require.Equal(t, "127.0.0.1:7000", trusted.address())
-	plain, err := fromEnvironment(environment(""))
+	plain, err := FromEnvironment(environment(""))
 	require.NoError(t, err)
 	require.Equal(t, ":7000", plain.address())
-	_, err = fromEnvironment(environment("trusted"))
+	_, err = FromEnvironment(environment("trusted"))
 	require.ErrorContains(t, err, "SEI_SIDECAR_AUTHN_MODE")
 }
 
