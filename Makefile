@@ -61,9 +61,10 @@ manifests: ## Generate the CRDs from the API types
 	$(CONTROLLER_GEN) crd paths=./api/... output:crd:artifacts:config=config/crd/bases
 
 .PHONY: docs
-docs: ## Generate the reference of the commands in docs/cli
+docs: ## Generate the reference of the commands and the failure modes in docs
 	rm -f docs/cli/seictl*.md
 	go run ./hack/gendocs docs/cli
+	cd e2e && go test -tags e2e -count=1 -run '^TestFailureModesDocument$$' . -update
 
 .PHONY: clean
 clean: ## Remove what was built

@@ -32,6 +32,10 @@ reference() { # of the commands
   go run ./hack/gendocs "$tmp/cli" && diff -ru --exclude=README.md docs/cli "$tmp/cli" || { echo "stale reference: run 'make docs'"; return 1; }
 }
 
+failure_modes() { # those of the scenarios, which must cover the catalogue
+  (cd e2e && go test -tags e2e -count=1 -run '^(TestFailureModesDocument|TestChaptersHoldEveryScenario|TestCatalogueIsCovered)$' .)
+}
+
 formatted() {
   local files
   files=$(git ls-files -z --cached --others --exclude-standard -- '*.go' | xargs -0 ls -d 2>/dev/null | xargs gofmt -l) || return 1
@@ -66,6 +70,7 @@ alerts() {
 
 check "generated files" generated
 check "reference of the commands" reference
+check "failure modes" failure_modes
 check "gofmt" formatted
 check "go mod tidy" tidy
 check "alerts" alerts
