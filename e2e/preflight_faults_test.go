@@ -5,6 +5,7 @@ package e2e
 import (
 	"os"
 	"path/filepath"
+	"strings"
 	"time"
 
 	"github.com/stretchr/testify/require"
@@ -118,6 +119,20 @@ func (s *S) restoreSettings() {
 		cm.Data["config.yaml"] = savedSettings
 		require.NoError(s, s.client.Update(background(), &cm))
 	}
+}
+
+// operatorDown is a plan where an operator is installed, whose image is not there.
+func operatorDown(s *S) []string {
+	s.Cleanup(s.uninstallOperator)
+	s.run("install", "operator", "--image", "lab.invalid/seictl:none", "--apply").exits(done)
+	return withTLSFile(s, chainCA)
+}
+
+// goodOperator follows the hint with the image that the lab has; the operator goes when the scenario ends.
+func goodOperator(s *S, hint string) {
+	s.Cleanup(s.uninstallOperator)
+	s.follow(strings.Replace(hint, "IMAGE", operatorImage, 1))
+	s.eventually("the operator leads", func() error { return s.operatorLeads("") })
 }
 
 // changeCRD changes a CRD; it is as it was when the scenario ends.

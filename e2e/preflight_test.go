@@ -203,6 +203,17 @@ var preflightCases = []preflightCase{
 			s.update(l)
 		},
 	},
+	{
+		name: "operator-missing", alone: true, check: "operator", result: "warning", says: "no operator is installed",
+		hint: "seictl install operator --image IMAGE --apply", spoil: func(s *S) []string { return withTLSFile(s, chainCA) }, mend: goodOperator,
+	},
+	{
+		name: "operator-down", alone: true, check: "operator", says: "has no available pod: nobody would carry out the plan",
+		hint: "kubectl rollout status deployment seictl-operator", spoil: operatorDown, mend: func(s *S, hint string) {
+			goodOperator(s, "seictl install operator --image IMAGE --apply")
+			s.follow(hint)
+		},
+	},
 }
 
 func TestPreflight(t *testing.T) {

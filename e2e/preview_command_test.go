@@ -29,6 +29,8 @@ func (s *S) promised(args []string) (made []*promise) {
 		// Who may not even look, or asks for what is not there, is shown no preview.
 		return nil
 	}
+	r.s = s
+	r.requireSchema("node-plan.json")
 	var list struct{ Items []shown }
 	require.NoError(s, json.Unmarshal([]byte(r.out), &list), r.line)
 	for i := range list.Items {
