@@ -33,13 +33,16 @@ const (
 // revision. A node's pod is deleted at most once per pod that is old, whoever crashes in between: the decision is made on
 // the live objects, and the delete names the UID.
 func replacePod(ctx context.Context, env *Env, in Input, p v1alpha1.ReplacePodParams) (Result, error) {
-	// The cache may decide that there is nothing to do yet, as it will wake us when that changes. Anything else is decided
-	// on the live objects.
+	// The cache may decide that there is nothing to do yet, as it will wake us when that changes, and that all is done, as the
+	// observers judge that pod themselves. Anything else is decided on the live objects.
 	cached, err := readWorkload(ctx, env.Client, in.Node)
 	if err != nil {
 		return Result{}, err
 	}
-	if d := decide(env, in, cached); d.verb == waitForPod {
+	switch d := decide(env, in, cached); d.verb {
+	case podIsNew:
+		return d.result, nil
+	case waitForPod:
 		left := successorPoll
 		if t := in.Task.StartedAt; t != nil {
 			left -= env.Now().Sub(t.Time)

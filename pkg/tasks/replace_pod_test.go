@@ -154,6 +154,22 @@ func TestReplacePodWaitsOnTheCacheAlone(t *testing.T) {
 	require.Empty(t, counts, "a wait costs no request")
 }
 
+func TestReplacePodIsDoneOnTheCacheAlone(t *testing.T) {
+	env := newEnv(t)
+	env.Client = fakeClient(t, interceptor.Funcs{}, testStatefulSet(), testPod(env, nil, "alpha-new"))
+	counts := map[string]int{}
+	env.Live = fakeClient(t, counting(counts))
+	r, err := Run(t.Context(), env, replaceInput(env, nil, 2))
+	require.NoError(t, err)
+	require.Equal(t, Done, r.Phase)
+	require.Empty(t, counts)
+	// Not on a cache that has not seen what was applied.
+	env.Live = fakeClient(t, counting(counts), testStatefulSet(), testPod(env, nil, "alpha-new"))
+	r, err = Run(t.Context(), env, replaceInput(env, nil, 3))
+	require.NoError(t, err)
+	require.Equal(t, Waiting, r.Phase)
+}
+
 func TestReplacePodTwiceDeletesOnce(t *testing.T) {
 	env := newEnv(t)
 	pod := testPod(env, nil, "alpha-old")
