@@ -8,6 +8,7 @@ import (
 	"sync"
 	"time"
 
+	cmv1 "github.com/cert-manager/cert-manager/pkg/apis/certmanager/v1"
 	corev1 "k8s.io/api/core/v1"
 	storagev1 "k8s.io/api/storage/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
@@ -84,6 +85,8 @@ type Monitoring struct {
 	Served Read[map[string]bool]
 	// Objects says whether ours are there, by kind.
 	Objects map[string]Read[bool]
+	// Certificate of the operator's metrics.
+	Certificate Read[*cmv1.Certificate]
 }
 
 // monitored are our objects of prometheus-operator's kinds, as config/monitoring has them.
@@ -257,7 +260,7 @@ func (c *Collector) chainIssuers(ctx context.Context, f *ClusterFacts) []ChainIs
 }
 
 func (c *Collector) monitoring(ctx context.Context) Monitoring {
-	m := Monitoring{Objects: map[string]Read[bool]{}}
+	m := Monitoring{Objects: map[string]Read[bool]{}, Certificate: c.metricsCertificate(ctx)}
 	list, err := c.Kube.Discovery().ServerResourcesForGroupVersion(groupMonitoring)
 	served := map[string]bool{}
 	if err == nil {

@@ -6,6 +6,8 @@ import (
 	"testing"
 	"time"
 
+	cmv1 "github.com/cert-manager/cert-manager/pkg/apis/certmanager/v1"
+	cmmeta "github.com/cert-manager/cert-manager/pkg/apis/meta/v1"
 	"github.com/stretchr/testify/require"
 	corev1 "k8s.io/api/core/v1"
 	storagev1 "k8s.io/api/storage/v1"
@@ -36,8 +38,15 @@ func wellCluster() *ClusterFacts {
 		Verdicts: map[string]certs.Verdict{"fleet/ax-0": {Ready: true}},
 		Pods:     found([]corev1.Pod{*parkedPod(false)}),
 		Monitoring: Monitoring{Served: found(map[string]bool{"PrometheusRule": true, "PodMonitor": true}),
-			Objects: map[string]Read[bool]{"PrometheusRule": found(true), "PodMonitor": found(true)}},
+			Objects:     map[string]Read[bool]{"PrometheusRule": found(true), "PodMonitor": found(true)},
+			Certificate: found(metricsCert(cmmeta.ConditionTrue))},
 	}
+}
+
+// metricsCert is the Certificate of the operator's metrics.
+func metricsCert(ready cmmeta.ConditionStatus) *cmv1.Certificate {
+	return &cmv1.Certificate{Status: cmv1.CertificateStatus{Conditions: []cmv1.CertificateCondition{
+		{Type: cmv1.CertificateConditionReady, Status: ready}}}}
 }
 
 // parkedPod is the pod of the node, up for a minute; parked while its sidecar holds seid back.
@@ -119,7 +128,12 @@ func TestClusterChecks(t *testing.T) {
 		"parked in a plan": {func(f *ClusterFacts) {
 			f.Pods.Value[0], node(f).Status.Plan = *parkedPod(true), &v1alpha1.Plan{Phase: v1alpha1.PlanActive}
 		}, "nodes-mark-ready", OK, "", ""},
-		"no alerts":     {func(f *ClusterFacts) { f.Monitoring.Objects["PrometheusRule"] = absent(true) }, "alerts", Warning, "nobody is paged", "seictl install monitoring --apply"},
+		"no alerts": {func(f *ClusterFacts) { f.Monitoring.Objects["PrometheusRule"] = absent(true) }, "alerts", Warning, "nobody is paged", "seictl install monitoring --apply"},
+		"metrics self-signed": {func(f *ClusterFacts) { f.Monitoring.Certificate = absent(metricsCert(cmmeta.ConditionTrue)) },
+			"metrics-certificate", Warning, "self-signed", "seictl install operator"},
+		"metrics not issued": {func(f *ClusterFacts) { f.Monitoring.Certificate = found(metricsCert(cmmeta.ConditionFalse)) },
+			"metrics-certificate", Warning, "not Ready", "kubectl describe certificate seictl-operator-metrics -n sei-system"},
+		"no metrics":    {func(f *ClusterFacts) { f.Operator.Deployment = absent(Deployment{}) }, "metrics-certificate", Skipped, "no operator", ""},
 		"no prometheus": {func(f *ClusterFacts) { f.Monitoring.Served = absent(map[string]bool{}) }, "scraping", Skipped, "not installed", ""},
 	} {
 		t.Run(name, func(t *testing.T) {

@@ -44,6 +44,7 @@ var clusterChecks = []clusterCheck{
 	{CategoryNodes, "nodes-mark-ready", false, checkMarkReady},
 	{CategoryMonitoring, "alerts", false, one(func(f *ClusterFacts) Line { return checkMonitored(&f.Monitoring, "PrometheusRule") })},
 	{CategoryMonitoring, "scraping", false, one(func(f *ClusterFacts) Line { return checkMonitored(&f.Monitoring, "PodMonitor") })},
+	{CategoryMonitoring, "metrics-certificate", false, one(checkMetricsCertificate)},
 }
 
 // CheckCluster runs every check over the facts.
