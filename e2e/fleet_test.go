@@ -34,6 +34,10 @@ var fleets = []Scenario{
 	},
 	{
 		Name: "fleet-broken-issuer", Catalogue: []int{37},
+		Instead: []string{
+			"NodeUpdate failed at wait-for-sidecar-tls-secret, NodeUpdate complete; pod cycles: 1",
+			"NodeUpdate failed at wait-for-sidecar-tls-secret, NodeUpdate complete; pod cycles: 1",
+		},
 		Happens: "A whole chain shall get its certificates from an issuer that does not exist.",
 		See: "The preflight names it and nothing is touched. Without the preflight the canary finds out: one node is edited and still " +
 			"serves, the rollout ends with 4 and names cause and next command. Once the issuer is there, resume finishes.",
@@ -49,6 +53,7 @@ var fleets = []Scenario{
 	},
 	{
 		Name:    "fleet-undo",
+		Instead: []string{"nothing"},
 		Happens: "A rollout over nodes with TLS off, from another issuer and from a Secret is aborted half-way and taken back.",
 		See:     "Each node that was changed returns to its own previous value, in waves of its own; the others are not touched.",
 		Do:      "seictl fleet undo.",
@@ -56,6 +61,11 @@ var fleets = []Scenario{
 	},
 	{
 		Name: "fleet-managed", Catalogue: []int{26, 27},
+		Instead: []string{
+			"nothing",
+			"nothing",
+			"NodeUpdate superseded, NodeUpdate complete; pod cycles: 1",
+		},
 		Happens: "Argo CD manages one node of the chain, and somebody puts the spec of another back in mid-rollout. A third is the child " +
 			"of a SeiNodeDeployment, which would put an edit of the child back.",
 		See: "The managed one is left alone, and what to commit is printed. What was put back is told, and not written " +

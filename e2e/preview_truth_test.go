@@ -55,7 +55,7 @@ func ended(plans string, cycles int) string {
 	if plans == "" && cycles == 0 {
 		return nothing
 	}
-	return fmt.Sprintf("%s, %d pod cycles", plans, cycles)
+	return fmt.Sprintf("%s; pod cycles: %d", plans, cycles)
 }
 
 // promise is a preview, how things stood then, and what became of it.

@@ -24,7 +24,7 @@ type Scenario struct {
 	// Alone is for scenarios that touch what others use, or that measure.
 	Alone bool
 	// Instead is what happened where that is not what the preview showed, in words such as "NodeUpdate failed at replace-pod,
-	// NodeRollback complete, 2 pod cycles"; of several such previews in order. All others came true.
+	// NodeRollback complete; pod cycles: 2"; of several such previews in order. All others came true.
 	Instead []string
 	// Run is the scenario.
 	Run func(s *S)

@@ -35,6 +35,7 @@ var edits = []Scenario{
 	},
 	{
 		Name: "reverted-after-apply", Catalogue: []int{35},
+		Instead: []string{"NodeUpdate superseded, NodeRollback complete; pod cycles: 0"},
 		Happens: "An edit is taken back right after its plan changed the StatefulSet, before the pod was replaced.",
 		See: "A NodeRollback puts the template back, so that the next eviction brings nothing new. The pod is not touched; " +
 			"NodeUpdateInProgress is False with reason Superseded.",
@@ -58,6 +59,7 @@ var edits = []Scenario{
 	},
 	{
 		Name: "image-corrected", Catalogue: []int{35},
+		Instead: []string{"NodeUpdate superseded, NodeUpdate complete; pod cycles: 2"},
 		Happens: "An image that cannot be pulled is corrected while the new pod hangs on it.",
 		See:     "The plan under way gives way to one for the corrected image at once, without waiting for its deadline.",
 		Do:      "Correct spec.image.",
@@ -91,6 +93,7 @@ var edits = []Scenario{
 	},
 	{
 		Name: "swap-taken-back", Catalogue: []int{1, 9},
+		Instead: []string{"NodeUpdate failed at wait-for-sidecar-tls-secret; pod cycles: 0"},
 		Happens: "The issuer is swapped for one that does not exist, and the edit is taken back.",
 		See: "The swap fails by its deadline in cert-manager's words, while the node goes on serving the old certificate. Once it is " +
 			"taken back, the Certificate names the old issuer again.",
@@ -117,6 +120,7 @@ var edits = []Scenario{
 	},
 	{
 		Name: "issuer-corrected", Catalogue: []int{1, 35},
+		Instead: []string{"NodeUpdate superseded, NodeUpdate complete; pod cycles: 1"},
 		Happens: "The name of a missing issuer is corrected while the plan waits for the certificate.",
 		See:     "The plan under way gives way to one for the right issuer at once: one pod cycle.",
 		Do:      "Correct issuerName.",

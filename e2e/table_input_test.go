@@ -39,6 +39,7 @@ var badInputs = []Scenario{
 	},
 	{
 		Name: "old-crd", Alone: true,
+		Instead: []string{"nothing"},
 		Happens: "The installed SeiNode CRD is older and does not know spec.sidecar.tls: the API server drops the field.",
 		See:     "seictl notices that what it wrote is not there, says so, and exits with 1. The pod is not touched.",
 		Do:      "`seictl install base --apply`.",

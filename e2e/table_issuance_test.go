@@ -23,6 +23,7 @@ import (
 var issuances = []Scenario{
 	{
 		Name: "issuer-missing", Catalogue: []int{1},
+		Instead: []string{"NodeUpdate failed at wait-for-sidecar-tls-secret; pod cycles: 0"},
 		Happens: "The issuer in the spec does not exist.",
 		See:     "The plan ends by its deadline with cert-manager's own words, exit code 4. The pod was not touched, and the node serves on.",
 		Do:      "Correct issuerName, or create the issuer and apply again.",
@@ -38,6 +39,7 @@ var issuances = []Scenario{
 	},
 	{
 		Name: "issuer-of-the-other-kind", Catalogue: []int{2},
+		Instead: []string{"NodeUpdate failed at wait-for-sidecar-tls-secret; pod cycles: 0"},
 		Happens: "issuerKind says Issuer, and only a ClusterIssuer of that name exists.",
 		See:     "The message names the kind that was looked for. The pod was not touched.",
 		Do:      "Correct issuerKind.",
@@ -52,6 +54,7 @@ var issuances = []Scenario{
 	},
 	{
 		Name: "issuer-without-its-secret", Catalogue: []int{3, 4},
+		Instead: []string{"NodeUpdate failed at wait-for-sidecar-tls-secret; pod cycles: 0"},
 		Happens: "The issuer exists, but the Secret with its CA does not, so it is not Ready.",
 		See:     "The plan ends by its deadline and says that the issuer is not Ready. Once the CA is there, an apply goes through.",
 		Do:      "Restore the CA's Secret, then apply again.",
@@ -68,6 +71,7 @@ var issuances = []Scenario{
 	},
 	{
 		Name: "request-denied", Catalogue: []int{5, 6}, Alone: true,
+		Instead: []string{"NodeUpdate failed at wait-for-sidecar-tls-secret; pod cycles: 0"},
 		Happens: "Requests need approval: nobody acts on one, then somebody denies it.",
 		See:     "While nobody acts, the plan says that the request waits for approval. The denial ends the plan at once, in its own words.",
 		Do:      "Have the request approved; after a denial, change the policy and `seictl node retry NAME`.",
@@ -94,6 +98,7 @@ var issuances = []Scenario{
 	},
 	{
 		Name: "unannotated-secret", Catalogue: []int{11},
+		Instead: []string{"NodeUpdate failed at wait-for-sidecar-tls-secret; pod cycles: 0"},
 		Happens: "A Secret that cert-manager did not write has the name of the issued one, and fits the Issuer.",
 		See:     "cert-manager may adopt it without issuing; seictl does not take it for issued, and says so.",
 		Do:      "Delete that Secret, or renew the Certificate.",
@@ -115,6 +120,7 @@ var issuances = []Scenario{
 	},
 	{
 		Name: "foreign-certificate", Catalogue: []int{13},
+		Instead: []string{"NodeUpdate failed at apply-sidecar-cert; pod cycles: 0"},
 		Happens: "Somebody else's Certificate has the name of the node's.",
 		See:     "seictl does not touch it: the plan fails at once and names it. The pod was not touched.",
 		Do:      "Rename or delete that Certificate.",
@@ -131,6 +137,7 @@ var issuances = []Scenario{
 	},
 	{
 		Name: "two-certificates-one-secret", Catalogue: []int{14},
+		Instead: []string{"NodeUpdate failed at wait-for-sidecar-tls-secret; pod cycles: 0"},
 		Happens: "Another Certificate already writes the Secret that the node's Certificate would write.",
 		See:     "The node's never gets issued: the plan ends by its deadline and names the Secret. The pod was not touched.",
 		Do:      "Give the other Certificate another secretName.",

@@ -84,6 +84,7 @@ var operators = []Scenario{
 	},
 	{
 		Name:    "operator-rollback",
+		Instead: []string{"NodeUpdate failed at observe-image, NodeRollback complete; pod cycles: 2"},
 		Happens: "An image that cannot be pulled.",
 		See:     "The node is rolled back to what it ran, and held. Correcting the image is seen at once.",
 		Do:      "Correct the image.",

@@ -16,6 +16,7 @@ import (
 var platforms = []Scenario{
 	{
 		Name: "cert-manager-absent", Catalogue: []int{7}, Alone: true,
+		Instead: []string{"NodeUpdate failed at apply-sidecar-cert; pod cycles: 0"},
 		Happens: "TLS is turned on in a cluster that does not serve cert-manager's Certificates.",
 		See:     "The plan fails and names the kind that is missing. The pod was not touched. Once it is there, an apply goes through.",
 		Do:      "Install cert-manager with its CRDs, or provision the Secret and use secretName.",
@@ -36,6 +37,7 @@ var platforms = []Scenario{
 	},
 	{
 		Name: "webhook-down", Catalogue: []int{8},
+		Instead: []string{"NodeUpdate failed at apply-sidecar-cert; pod cycles: 0"},
 		Happens: "A webhook that must validate Certificates does not answer, as cert-manager's own when it is down.",
 		See: "The Certificate cannot be written: the plan says so in the API server's words while it tries, and ends by its deadline. " +
 			"The pod was not touched.",
@@ -54,6 +56,7 @@ var platforms = []Scenario{
 	},
 	{
 		Name: "proxy-image-unpullable", Catalogue: []int{31}, Alone: true,
+		Instead: []string{"NodeUpdate failed at observe-sidecar-tls, NodeRollback complete; pod cycles: 2"},
 		Happens: "The settings name a proxy image that cannot be pulled, and TLS is turned on.",
 		See:     "The node is rolled back and held. The message names the image, in kubelet's words. Other nodes keep their pods.",
 		Do:      "Correct proxyImage in ConfigMap sei-system/seictl-config; then `seictl node retry NAME`.",

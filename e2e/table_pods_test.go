@@ -128,6 +128,7 @@ var pods = []Scenario{
 	},
 	{
 		Name: "foreign-statefulset", Catalogue: []int{22},
+		Instead: []string{"NodeInit failed at apply-statefulset; pod cycles: 0"},
 		Happens: "A StatefulSet of the node's name belongs to somebody else when the node is created.",
 		See:     "seictl does not take it over: the initialisation fails and names it.",
 		Do:      "Rename the node, or remove the other StatefulSet.",
