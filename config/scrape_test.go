@@ -1,7 +1,10 @@
 package config
 
 import (
+	"os"
+	"path/filepath"
 	"slices"
+	"strings"
 	"testing"
 
 	cmv1 "github.com/cert-manager/cert-manager/pkg/apis/certmanager/v1"
@@ -11,6 +14,7 @@ import (
 	rbacv1 "k8s.io/api/rbac/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/runtime"
+	"sigs.k8s.io/yaml"
 )
 
 // podMetricsEndpoint is the endpoint of the PodMonitor, as far as the tests look at it.
@@ -135,4 +139,38 @@ func TestScraperMayGetMetricsOnly(t *testing.T) {
 	var r rbacv1.ClusterRole
 	object(t, "ClusterRole", role, &r)
 	require.Equal(t, []rbacv1.PolicyRule{{NonResourceURLs: []string{"/metrics"}, Verbs: []string{"get"}}}, r.Rules)
+}
+
+// scrapeConfig of the guide, as far as the tests look at it.
+type scrapeConfig struct {
+	Scheme      string `json:"scheme"`
+	HonorLabels bool   `json:"honor_labels"`
+	TLSConfig   struct {
+		CAFile     string `json:"ca_file"`
+		ServerName string `json:"server_name"`
+	} `json:"tls_config"`
+}
+
+// The guide has a configuration for a Prometheus without an operator: Prometheus takes it, and it says what the PodMonitor says.
+func TestScrapeConfigOfTheGuide(t *testing.T) {
+	t.Parallel()
+	guide, err := os.ReadFile(filepath.Join("..", "docs", "operator.md"))
+	require.NoError(t, err)
+	_, rest, _ := strings.Cut(string(guide), "```yaml\n- job_name")
+	job, _, found := strings.Cut(rest, "```")
+	require.True(t, found)
+	job = "- job_name" + job
+
+	var jobs []scrapeConfig
+	require.NoError(t, yaml.Unmarshal([]byte(job), &jobs))
+	require.Len(t, jobs, 1)
+	endpoint := scrapedEndpoint(t)
+	require.Equal(t, endpoint.Scheme, jobs[0].Scheme)
+	require.Equal(t, endpoint.HonorLabels, jobs[0].HonorLabels)
+	require.Equal(t, endpoint.TLSConfig.ServerName, jobs[0].TLSConfig.ServerName)
+	require.NotEmpty(t, jobs[0].TLSConfig.CAFile)
+
+	dir := t.TempDir()
+	require.NoError(t, os.WriteFile(filepath.Join(dir, "prometheus.yaml"), []byte("scrape_configs:\n"+job), 0o600))
+	promtool(t, dir, "check", "config", "--syntax-only", "prometheus.yaml")
 }
