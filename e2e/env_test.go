@@ -64,7 +64,7 @@ func newEnv(t *testing.T) *env {
 		promises: &promises{made: map[string][]*promise{}, plans: map[string]*planHistory{}, pods: map[string]*podHistory{}},
 	}
 	if e.labDir == "" {
-		e.labDir = "/var/lib/seictl-lab"
+		e.labDir = tierDir(t)
 	}
 	if e.kubeconfig == "" {
 		e.kubeconfig = filepath.Join(e.labDir, "kubeconfig")

@@ -14,7 +14,7 @@ import (
 )
 
 // faultRegistry is where the lab's stand-ins are told to misbehave; see e2e/lab/faults.
-const faultRegistry = "http://127.0.0.1:9900/faults/"
+var faultRegistry = tierURL(9900, 19900, "/faults/")
 
 // Containers of a node's pod.
 const (

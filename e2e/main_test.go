@@ -20,6 +20,8 @@ var results struct {
 	rows []resultRow
 }
 
+const skipped = "skipped"
+
 type resultRow struct {
 	scenario Scenario
 	result   string
@@ -49,7 +51,7 @@ func record(t *testing.T, s Scenario, took time.Duration) {
 	case t.Failed():
 		result = "FAILED"
 	case t.Skipped():
-		result = "skipped"
+		result = skipped
 	}
 	results.Lock()
 	defer results.Unlock()
@@ -66,19 +68,19 @@ func printResults() {
 	w := tabwriter.NewWriter(os.Stdout, 0, 0, 2, ' ', 0)
 	fmt.Fprintln(w, "SCENARIO\tCATALOGUE\tWHERE\tRESULT\tSECONDS")
 	for _, r := range results.rows {
-		fmt.Fprintf(w, "%s\t%s\t%s\t%s\t%.1f\n", r.scenario.Name, numbers(r.scenario.Catalogue), tier(), r.result, r.took.Seconds())
+		where := tier()
+		if r.result == skipped {
+			where = "-"
+		}
+		fmt.Fprintf(w, "%s\t%s\t%s\t%s\t%.1f", r.scenario.Name, numbers(r.scenario.Catalogue), where, r.result, r.took.Seconds())
+		if r.result == skipped && r.scenario.Kubelet != "" {
+			fmt.Fprint(w, "\tneeds the real tier: ", r.scenario.Kubelet)
+		}
+		fmt.Fprintln(w)
 	}
 	if err := w.Flush(); err != nil {
 		fmt.Fprintln(os.Stderr, "printing the results:", err)
 	}
-}
-
-// tier is where the suite runs.
-func tier() string {
-	if t := os.Getenv("LAB"); t != "" {
-		return t
-	}
-	return "real"
 }
 
 func numbers(n []int) string {

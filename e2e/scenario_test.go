@@ -21,6 +21,8 @@ type Scenario struct {
 	Catalogue []int
 	// Happens says in one or two sentences what happens, See what one sees, and Do what to do about it.
 	Happens, See, Do string
+	// Kubelet says why the scenario needs a kubelet and real containers; empty for those that also run on simulated pods.
+	Kubelet string
 	// Alone is for scenarios that touch what others use, or that measure.
 	Alone bool
 	// Instead is what happened where that is not what the preview showed, in words such as "NodeUpdate failed at replace-pod,
@@ -53,6 +55,9 @@ func TestScenarios(t *testing.T) {
 			if !sc.Alone {
 				t.Parallel()
 			}
+			if sc.Kubelet != "" && tier() == tierSim {
+				skipScenario(t, sc)
+			}
 			begun := time.Now()
 			t.Cleanup(func() { record(t, sc, time.Since(begun)) })
 			s := newS(t, env, sc.Name)
@@ -60,6 +65,13 @@ func TestScenarios(t *testing.T) {
 			s.requirePreviewsTrue(sc.Instead)
 		})
 	}
+}
+
+// skipScenario skips one that needs a kubelet, and keeps that for the table at the end.
+func skipScenario(t *testing.T, sc Scenario) {
+	t.Helper()
+	t.Cleanup(func() { record(t, sc, 0) })
+	needsKubelet(t, sc.Kubelet)
 }
 
 // shuffle orders scenarios by E2E_SEED, which it prints: none may depend on another.

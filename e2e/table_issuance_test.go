@@ -7,6 +7,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strings"
 	"syscall"
 
 	cmapi "github.com/cert-manager/cert-manager/pkg/apis/certmanager/v1"
@@ -208,7 +209,8 @@ func (s *S) withoutApprover() {
 	}
 	cmd := exec.Command(filepath.Join(cache, "bin", "labkube"), "cert-manager", "--approver=false",
 		"--kubeconfig="+filepath.Join(s.labDir, "pki", "cert-manager.kubeconfig"),
-		"--cluster-resource-namespace=cert-manager", "--healthz-address=127.0.0.1:9403")
+		"--cluster-resource-namespace=cert-manager",
+		"--healthz-address="+strings.TrimPrefix(tierURL(9403, 19403, ""), "http://"))
 	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
 	require.NoError(s, cmd.Start())
 	s.Cleanup(func() {
