@@ -53,7 +53,7 @@ func TestBenchToggle(t *testing.T) {
 		data, err := json.MarshalIndent(r, "", "  ")
 		require.NoError(s, err)
 		require.NoError(s, os.MkdirAll(filepath.Dir(path), 0o755))
-		require.NoError(s, os.WriteFile(path, append(data, '\n'), 0o644)) //nolint:gosec // results are for everybody
+		require.NoError(s, os.WriteFile(path, append(data, '\n'), 0o644))
 	}
 }
 

@@ -159,7 +159,7 @@ func (e *env) readAudit(offset int64, holding string, visit func(*audited)) erro
 	if err != nil {
 		return fmt.Errorf("reading the audit log: %w", err)
 	}
-	defer f.Close() //nolint:errcheck // it was only read
+	defer f.Close()
 	if _, err := f.Seek(offset, io.SeekStart); err != nil {
 		return fmt.Errorf("reading the audit log: %w", err)
 	}

@@ -123,7 +123,7 @@ func (p *promise) podsSeen() (n int, err error) {
 	err = wait.PollUntilContextTimeout(background(), 50*time.Millisecond, patience, true, func(context.Context) (bool, error) {
 		now, err := p.env.objectsOf(p.node)
 		if err != nil {
-			return false, nil //nolint:nilerr // the API server may be away for a moment
+			return false, nil // the API server may be away for a moment
 		}
 		seen := p.history().of(pod)
 		n = len(seen)
@@ -233,7 +233,7 @@ func (p *promise) happened() (plans []v1alpha1.PlanSummary, cycles int, err erro
 	err = wait.PollUntilContextTimeout(background(), 50*time.Millisecond, patience, true, func(context.Context) (bool, error) {
 		node, err := p.live()
 		if err != nil {
-			return false, nil //nolint:nilerr // the API server may be away for a moment
+			return false, nil // the API server may be away for a moment
 		}
 		plans = history.after(p.node.Name, p.lastPlan)
 		l := node.Status.LastPlan

@@ -202,10 +202,10 @@ func (item *Item) setPlan(p *v1alpha1.Plan) {
 func (item *Item) CountPodCycles() {
 	replaced := 0
 	for i := range item.Objects {
-		switch o := &item.Objects[i]; {
-		case o.Action == dryrun.Refused:
+		switch item.Objects[i].Action {
+		case dryrun.Refused:
 			return
-		case o.Action == dryrun.Replace:
+		case dryrun.Replace:
 			replaced++
 		}
 	}
