@@ -33,6 +33,7 @@ type monitored struct {
 // TestMonitoring has a real Prometheus look at the operator while Secrets of running nodes become unsound, one way after the
 // other. No pod is ever cycled for it.
 func TestMonitoring(t *testing.T) {
+	needsKubelet(t, "Prometheus scrapes the pod of the operator")
 	s := newS(t, newEnv(t), "monitoring")
 	s.deleteLease()
 	s.installOperator()

@@ -13,6 +13,7 @@ import (
 	cmmeta "github.com/cert-manager/cert-manager/pkg/apis/meta/v1"
 	"github.com/stretchr/testify/require"
 	corev1 "k8s.io/api/core/v1"
+	rbacv1 "k8s.io/api/rbac/v1"
 	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"sigs.k8s.io/controller-runtime/pkg/client"
@@ -62,12 +63,14 @@ var runbooks = []runbook{
 		alert: "SeictlOperatorAbsent", provoke: operatorBroken,
 		blocks: []followed{
 			{says: []string{"deployment.apps/seictl-operator 0/1", "pod/seictl-operator-"}},
-			{says: []string{"clusterDomian", "unknown field"}},
+			{says: []string{"seictl-operator", "forbidden"}},
 			{},
 			{says: []string{"NAMESPACE NAME READY", "ax-0-0 "}},
 			{says: []string{"seictl-operator-metrics True"}},
-			{says: []string{"mark-ready"}, fix: true, before: func(n *Node, _ string) { n.s.restoreSettings() }},
-			{says: []string{"successfully rolled out"}, fix: true},
+			{says: []string{"mark-ready", "Done"}, fix: true},
+			{says: []string{"successfully rolled out"}, fix: true, before: func(n *Node, _ string) {
+				n.s.run("install", "operator", "--image", operatorImage, "--apply").exits(done).says("clusterrolebinding seictl-operator created")
+			}},
 		},
 		after: func(n *Node) {
 			n.requireServing()
@@ -146,6 +149,7 @@ var runbooks = []runbook{
 
 // TestRunbooks provokes the cause of every alert and follows its page, block by block, in a shell.
 func TestRunbooks(t *testing.T) {
+	needsKubelet(t, "the pages are about containers")
 	e := newEnv(t)
 	pages, err := filepath.Glob(filepath.Join("..", "docs", "runbooks", "Sei*.md"))
 	require.NoError(t, err)
@@ -217,15 +221,11 @@ func (s *S) issuedFor(life time.Duration) *Node {
 	return s.started(withTLS(*bySecret("ax-0-tls")))
 }
 
-// operatorBroken has the operator end at its start, for settings that it cannot read, and a pod parked meanwhile.
+// operatorBroken has the operator end at its start, for want of rights, and a pod parked meanwhile.
 func operatorBroken(s *S) *Node {
 	n := s.started()
-	var cm corev1.ConfigMap
-	require.NoError(s, s.client.Get(s.Context(), settingsKey, &cm))
-	savedSettings = cm.Data["config.yaml"]
-	s.Cleanup(s.restoreSettings)
-	cm.Data["config.yaml"] += "clusterDomian: x\n"
-	s.update(&cm)
+	binding := &rbacv1.ClusterRoleBinding{ObjectMeta: metav1.ObjectMeta{Name: operatorKey.Name}}
+	require.NoError(s, s.client.Delete(s.Context(), binding))
 	require.NoError(s, s.client.DeleteAllOf(s.Context(), &corev1.Pod{}, client.InNamespace(operatorKey.Namespace), operatorLabels))
 	s.eventually("the operator ends at its start", func() error {
 		var pods corev1.PodList
