@@ -128,7 +128,7 @@ $(GOLANGCI_LINT):
 ##@ Lab and demo
 
 .PHONY: lab-up
-lab-up: build ## Start the lab: a real Kubernetes cluster on this machine (needs root on Linux)
+lab-up: build ## Start the lab: a real Kubernetes cluster on this machine (needs root on Linux; LAB=sim: simulated pods, no root)
 	SEICTL_BIN=$(CURDIR)/bin/seictl e2e/lab/lab.sh up
 
 .PHONY: lab-down

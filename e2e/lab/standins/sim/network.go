@@ -149,37 +149,35 @@ func (p *openPort) Addr() net.Addr {
 	return &net.TCPAddr{IP: net.IPv4(127, 0, 0, 1), Port: p.number}
 }
 
-// addresses gives out the addresses of pods, the one freed longest ago last.
+// addresses gives out the addresses of pods, 127.<network>.0.1 to 127.<network>.255.254, the one freed longest ago first.
 type addresses struct {
-	mu   sync.Mutex
-	used map[string]bool
-	next uint32
+	mu      sync.Mutex
+	network byte
+	used    map[string]bool
+	next    int
 }
 
-// firstAddress to lastAddress are of pods: 127.77.0.1 to 127.77.255.254.
-const (
-	firstAddress = 127<<24 | 77<<16 | 1
-	lastAddress  = 127<<24 | 77<<16 | 0xfffe
-)
+// allAddresses is how many there are.
+const allAddresses = 0xfffe
 
 var errNoAddress = errors.New("no address is free")
 
-func newAddresses() *addresses { return &addresses{used: map[string]bool{}, next: firstAddress} }
+func newAddresses(network byte) *addresses {
+	return &addresses{network: network, used: map[string]bool{}}
+}
 
 // take takes the address asked for when it is one of ours and free, else the next free one.
 func (a *addresses) take(wanted string) (string, error) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	if ours(wanted) && !a.used[wanted] {
+	if b := net.ParseIP(wanted).To4(); b != nil && b[0] == 127 && b[1] == a.network && !a.used[wanted] {
 		a.used[wanted] = true
 		return wanted, nil
 	}
-	for range lastAddress - firstAddress + 1 {
-		ip := net.IPv4(byte(a.next>>24), byte(a.next>>16), byte(a.next>>8), byte(a.next)).String()
-		if a.next++; a.next > lastAddress {
-			a.next = firstAddress
-		}
-		if !a.used[ip] {
+	for range allAddresses {
+		number := a.next + 1
+		a.next = number % allAddresses
+		if ip := net.IPv4(127, a.network, byte(number>>8), byte(number)).String(); !a.used[ip] {
 			a.used[ip] = true
 			return ip, nil
 		}
@@ -191,9 +189,4 @@ func (a *addresses) free(ip string) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	delete(a.used, ip)
-}
-
-func ours(ip string) bool {
-	b := net.ParseIP(ip).To4()
-	return b != nil && b[0] == 127 && b[1] == 77
 }

@@ -158,6 +158,8 @@ func (p *pod) live(ctx context.Context) {
 		again := p.step(time.Now())
 		p.sim.publish(p)
 		if !p.await(ctx, changed, again) {
+			p.vanished() // as with a machine that is switched off
+			p.stop()
 			return
 		}
 	}

@@ -38,6 +38,8 @@ type Options struct {
 	Faults *faultreg.Registry
 	// Nodes is how many nodes there are.
 	Nodes int
+	// Network is the second byte of the pods' addresses, 127.<network>.0.0/16: what runs on one machine needs one each.
+	Network byte
 	// KubeletPort is where the nodes' server listens.
 	KubeletPort int
 	// Settings at the start.
@@ -63,6 +65,8 @@ type Simulator struct {
 
 	mu   sync.Mutex
 	pods map[types.UID]*pod
+	// lives counts the pods that are being run.
+	lives sync.WaitGroup
 }
 
 // New returns a simulator that does nothing yet.
@@ -73,15 +77,19 @@ func New(o Options) (*Simulator, error) {
 	if err != nil {
 		return nil, fmt.Errorf("making a client: %w", err)
 	}
+	return simulator(o, config, client), nil
+}
+
+func simulator(o Options, config *rest.Config, client kubernetes.Interface) *Simulator {
 	s := &Simulator{
 		config: config, client: client, faults: o.Faults, log: o.Log, nodes: map[string]bool{}, port: o.KubeletPort,
-		addresses: newAddresses(), queue: newQueue(), pods: map[types.UID]*pod{},
+		addresses: newAddresses(o.Network), queue: newQueue(), pods: map[types.UID]*pod{},
 	}
 	s.settings.set(o.Settings)
 	for i := range o.Nodes {
 		s.nodes[fmt.Sprintf("sim-%d", i)] = true
 	}
-	return s, nil
+	return s
 }
 
 // Run plays kubelet until ctx ends.
@@ -107,6 +115,8 @@ func (s *Simulator) Run(ctx context.Context) error {
 	factory.WaitForCacheSync(ctx.Done())
 	s.synced.Store(true)
 	<-ctx.Done()
+	factory.Shutdown()
+	s.lives.Wait()
 	return nil
 }
 
@@ -162,7 +172,7 @@ func (s *Simulator) saw(ctx context.Context, o any) {
 	}
 	p.update(obj)
 	if !known {
-		go p.live(ctx)
+		s.lives.Go(func() { p.live(ctx) })
 	}
 }
 
