@@ -143,6 +143,7 @@ func (p *pass) askSidecar(ctx context.Context, s *drift.Snapshot) {
 func (p *pass) env() *tasks.Env {
 	return &tasks.Env{
 		Client: p.opts.Client, Live: p.opts.Live, Sidecar: p.opts.Sidecar, Settings: p.settings, Now: p.opts.Now,
+		Judged: p.judged,
 	}
 }
 

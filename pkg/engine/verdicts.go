@@ -88,6 +88,16 @@ func (p *pass) judge(ctx context.Context, tls *v1alpha1.SidecarTLSConfig) certs.
 	return v
 }
 
+// judged is the verdict on the version of a Secret that the cache of Secrets' metadata holds, where it is known already.
+func (p *pass) judged(ctx context.Context, want certs.Want) (certs.Verdict, bool) {
+	key := types.NamespacedName{Namespace: want.Namespace, Name: want.SecretName}
+	version, found, err := p.secretVersion(ctx, key)
+	if err != nil || !found {
+		return certs.Verdict{}, false
+	}
+	return p.verdicts.lookup(p.node.UID, key, version, fmt.Sprintf("%v", want), p.opts.Now())
+}
+
 // wakeAtBoundary asks for a pass when the certificate becomes valid or expires: no watch tells that.
 func (p *pass) wakeAtBoundary(v certs.Verdict) {
 	for _, t := range []time.Time{v.NotBefore, v.NotAfter} {

@@ -99,8 +99,8 @@ func (p *pass) remember(k known) {
 }
 
 // progressOnly says whether two statuses differ in nothing but the progress of one active plan: its tasks, what the
-// conditions say in words, and the sidecar's health while the pod is in the plan's hands. The point of no return is more
-// than progress: what may be rolled back depends on it.
+// conditions say in words, the verdict on the Secret that it has issued, and the sidecar's health while the pod is in the
+// plan's hands. The point of no return is more than progress: what may be rolled back depends on it.
 func progressOnly(old, cur *v1alpha1.SeiNodeStatus) bool {
 	if !old.Plan.Active() || !cur.Plan.Active() || old.Plan.ID != cur.Plan.ID ||
 		plan.PointOfNoReturn(old.Plan) != plan.PointOfNoReturn(cur.Plan) {
@@ -111,7 +111,7 @@ func progressOnly(old, cur *v1alpha1.SeiNodeStatus) bool {
 		s.Plan = nil
 		kept := s.Conditions[:0]
 		for _, c := range s.Conditions {
-			if c.Type == v1alpha1.ConditionSidecarReady {
+			if c.Type == v1alpha1.ConditionSidecarReady || c.Type == v1alpha1.ConditionSidecarTLSSecretReady {
 				continue
 			}
 			c.Message, c.ObservedGeneration = "", 0

@@ -37,6 +37,17 @@ func judgeSecret(ctx context.Context, env *Env, in Input, p v1alpha1.TLSSecretPa
 	return certs.Judge(secret, resources.WantOf(in.Node.Namespace, p), env.Now()), nil
 }
 
+// judgedSecret is judgeSecret where nothing irreversible follows: a version of the Secret that was judged already is not read
+// again.
+func judgedSecret(ctx context.Context, env *Env, in Input, p v1alpha1.TLSSecretParams) (certs.Verdict, error) {
+	if env.Judged != nil {
+		if v, ok := env.Judged(ctx, resources.WantOf(in.Node.Namespace, p)); ok {
+			return v, nil
+		}
+	}
+	return judgeSecret(ctx, env, in, p)
+}
+
 // unavailable is a Secret that could not be read, in the words of the verdict.
 type unavailable struct {
 	message string

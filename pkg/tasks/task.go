@@ -12,6 +12,7 @@ import (
 
 	"sei.io/seictl/api/v1alpha1"
 	"sei.io/seictl/internal/failpoint"
+	"sei.io/seictl/pkg/certs"
 	"sei.io/seictl/pkg/settings"
 	"sei.io/seictl/pkg/sidecar"
 )
@@ -87,6 +88,8 @@ type Env struct {
 	Settings settings.Settings
 	// Now tells the time.
 	Now func() time.Time
+	// Judged is the verdict on a Secret where its driver has read this version already; nil, or false, where it has to be read.
+	Judged func(ctx context.Context, want certs.Want) (certs.Verdict, bool)
 	// DryRun says that the clients store nothing.
 	DryRun bool
 }

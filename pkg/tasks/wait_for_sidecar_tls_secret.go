@@ -42,7 +42,8 @@ func waitForSidecarTLSSecret(ctx context.Context, env *Env, in Input, p v1alpha1
 			return Wait("%s%s", state.issuance.Message, hint), nil
 		}
 	}
-	verdict, err := judgeSecret(ctx, env, in, p)
+	// What is issued is judged once more, live, before a pod is deleted for it.
+	verdict, err := judgedSecret(ctx, env, in, p)
 	if err != nil {
 		return Result{}, err
 	}

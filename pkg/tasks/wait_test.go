@@ -14,6 +14,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client/interceptor"
 
 	"sei.io/seictl/api/v1alpha1"
+	"sei.io/seictl/pkg/certs"
 	"sei.io/seictl/pkg/resources"
 )
 
@@ -138,4 +139,30 @@ func TestWaitWithoutCertManager(t *testing.T) {
 	_, err := Run(t.Context(), env, waitInput(env, issuerTLS, 2))
 	require.True(t, IsTerminal(err))
 	require.ErrorContains(t, err, "cert-manager is not installed")
+}
+
+func TestWaitForSidecarTLSSecretReadsAJudgedSecretOnce(t *testing.T) {
+	counts := map[string]int{}
+	env := envOf(fakeClient(t, counting(counts)))
+	verdict := certs.Verdict{Ready: true, FingerprintSHA256: "f"}
+	known := true
+	env.Judged = func(_ context.Context, want certs.Want) (certs.Verdict, bool) {
+		require.Equal(t, resources.SecretName("alpha", secretTLS), want.SecretName)
+		require.NotEmpty(t, want.DNSNames)
+		return verdict, known
+	}
+	r, err := Run(t.Context(), env, waitInput(env, secretTLS, 0))
+	require.NoError(t, err)
+	require.Equal(t, Done, r.Phase)
+	require.Equal(t, "f", r.Output.FingerprintSHA256)
+	require.Zero(t, counts["get"])
+	verdict = certs.Verdict{Message: "it expired"}
+	r, err = Run(t.Context(), env, waitInput(env, secretTLS, 0))
+	require.NoError(t, err)
+	require.Equal(t, "it expired", r.Message)
+	known = false
+	r, err = Run(t.Context(), env, waitInput(env, secretTLS, 0))
+	require.NoError(t, err)
+	require.Equal(t, Waiting, r.Phase)
+	require.Equal(t, 1, counts["get"], "what is not known is read")
 }
