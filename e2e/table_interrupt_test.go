@@ -34,7 +34,7 @@ var interruptions = []Scenario{
 	},
 	{
 		Name: "killed-in-a-rollback", Catalogue: []int{24, 33},
-		Instead: slices.Repeat([]string{"NodeUpdate failed at observe-sidecar-tls, NodeRollback complete; pod cycles: 2"}, 15),
+		Instead: slices.Repeat([]string{"NodeUpdate failed at observe-sidecar-tls, NodeRollback complete, NodeRepair complete; pod cycles: 2"}, 15),
 		Happens: "The proxy of the new pod ends at every start, and kill -9 hits the rollback, before or after any of its steps.",
 		See:     "The same command goes on with the rollback: the old template is back, the pod was replaced twice in all, exit code 4.",
 		Do:      "Run the same command again; repair the cause; then `seictl node retry NAME`.",

@@ -56,7 +56,7 @@ var platforms = []Scenario{
 	},
 	{
 		Name: "proxy-image-unpullable", Catalogue: []int{31}, Alone: true,
-		Instead: []string{"NodeUpdate failed at observe-sidecar-tls, NodeRollback complete; pod cycles: 2"},
+		Instead: []string{"NodeUpdate failed at observe-sidecar-tls, NodeRollback complete, NodeRepair complete; pod cycles: 2"},
 		Happens: "The settings name a proxy image that cannot be pulled, and TLS is turned on.",
 		See:     "The node is rolled back and held. The message names the image, in kubelet's words. Other nodes keep their pods.",
 		Do:      "Correct proxyImage in ConfigMap sei-system/seictl-config; then `seictl node retry NAME`.",

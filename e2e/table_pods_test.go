@@ -106,6 +106,7 @@ var pods = []Scenario{
 	},
 	{
 		Name: "scaled-to-two", Catalogue: []int{22},
+		Instead: []string{"NodeUpdate failed at replace-pod, NodeRollback complete, NodeRepair complete; pod cycles: 1"},
 		Happens: "Somebody scales the node's StatefulSet to two while its pod is being replaced.",
 		See:     "The plan refuses to go on: another pod on the same volume or key is a disaster. The node is rolled back, with one replica.",
 		Do:      "Leave StatefulSets of SeiNodes alone; then `seictl node retry NAME`.",
@@ -143,6 +144,7 @@ var pods = []Scenario{
 	},
 	{
 		Name: "another-manager", Catalogue: []int{28, 29},
+		Instead: []string{"NodeUpdate failed at apply-statefulset, NodeRollback complete; pod cycles: 0"},
 		Happens: "Another manager forces the proxy container into the StatefulSet and keeps it there when TLS is removed.",
 		See:     "The removal does not claim to be done: the plan fails and names the field and its manager.",
 		Do:      "Have that manager give the field up, then retry.",

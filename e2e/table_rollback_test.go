@@ -14,7 +14,7 @@ import (
 var rollbacks = []Scenario{
 	{
 		Name: "proxy-crash-loop", Catalogue: []int{33},
-		Instead: []string{"NodeUpdate failed at observe-sidecar-tls, NodeRollback complete; pod cycles: 2"},
+		Instead: []string{"NodeUpdate failed at observe-sidecar-tls, NodeRollback complete, NodeRepair complete; pod cycles: 2"},
 		Happens: "TLS is turned on, and the proxy of the new pod ends at every start. It stands before seid, which cannot start.",
 		See: "The node is rolled back and serves again. Exit code 4, reason RolledBack with the cause. The update is held: it is not " +
 			"tried again until the spec changes or `seictl node retry`.",
@@ -34,7 +34,7 @@ var rollbacks = []Scenario{
 	},
 	{
 		Name: "proxy-crash-loop-with-image", Catalogue: []int{33},
-		Instead: []string{"NodeUpdate failed at observe-image, NodeRollback complete; pod cycles: 2"},
+		Instead: []string{"NodeUpdate failed at observe-image, NodeRollback complete, NodeRepair complete; pod cycles: 2"},
 		Happens: "Image and TLS change in one edit, and the proxy of the new pod ends at every start.",
 		See:     "The node is rolled back to the old image and no TLS. The new image never started, so its data was not migrated.",
 		Do:      "Repair the cause, then `seictl node retry NAME`; or take the edit back.",
@@ -70,7 +70,7 @@ var rollbacks = []Scenario{
 	},
 	{
 		Name: "proxy-unfit", Catalogue: []int{34},
-		Instead: slices.Repeat([]string{"NodeUpdate failed at observe-sidecar-tls, NodeRollback complete; pod cycles: 2"}, 4),
+		Instead: slices.Repeat([]string{"NodeUpdate failed at observe-sidecar-tls, NodeRollback complete, NodeRepair complete; pod cycles: 2"}, 4),
 		Happens: "The new pod's port 8443 answers, but with another leaf, without TLS, never, or it forbids what seictl asks for.",
 		See:     "None of these counts as TLS: each node is rolled back with what was seen on the wire.",
 		Do:      "Look at the proxy's log and configuration, then `seictl node retry NAME`.",
@@ -78,7 +78,7 @@ var rollbacks = []Scenario{
 	},
 	{
 		Name: "proxy-without-rights", Catalogue: []int{32},
-		Instead: []string{"NodeUpdate failed at observe-sidecar-tls, NodeRollback complete; pod cycles: 2"},
+		Instead: []string{"NodeUpdate failed at observe-sidecar-tls, NodeRollback complete, NodeRepair complete; pod cycles: 2"},
 		Happens: "The ServiceAccount of the nodes may not create TokenReviews, so the proxy cannot tell who calls.",
 		See:     "An authenticated call does not get through, so TLS does not count as on: the node is rolled back, and the message names the ClusterRole.",
 		Do:      "Bind system:auth-delegator to the node's ServiceAccount, then `seictl node retry NAME`.",
@@ -93,7 +93,7 @@ var rollbacks = []Scenario{
 	},
 	{
 		Name:    "mark-ready-refused",
-		Instead: []string{"NodeUpdate failed at mark-ready, NodeRollback complete; pod cycles: 2"},
+		Instead: []string{"NodeUpdate failed at mark-ready, NodeRollback complete, NodeRepair complete; pod cycles: 2"},
 		Happens: "The sidecar of the new pod refuses mark-ready.",
 		See:     "seid was not released yet, so the node is rolled back.",
 		Do:      "Look at the sidecar's log, then retry.",
