@@ -19,6 +19,8 @@ else
   export SEICTL_LAB_DIR ?= /var/lib/seictl-lab
 endif
 LAB_KUBECONFIG := $(SEICTL_LAB_DIR)/kubeconfig
+# A make on the sim tier, whatever tier this one is for.
+ON_SIM := env -u SEICTL_LAB_DIR LAB=sim $(MAKE)
 
 # What go test gets on top, for example GOTESTFLAGS='-race -v -run TestSidecarTLS'.
 GOTESTFLAGS ?=
@@ -106,6 +108,31 @@ bench: build-failpoints lab-up ## Measure: Go benchmarks, then toggles on the la
 	KUBECONFIG=$(LAB_KUBECONFIG) SEICTL_BIN=$(CURDIR)/bin/seictl SEICTL_FAILPOINTS_BIN=$(CURDIR)/bin/seictl-failpoints \
 	  BENCH_TOGGLES=$(BENCH_TOGGLES) BENCH_GO=$(CURDIR)/bin/bench.txt BENCH_JSON=$(CURDIR)/bin/bench.json \
 	  go test -tags e2e -count=1 -v -timeout $(E2E_TIMEOUT) -run '^TestBenchToggle$$' ./e2e
+
+# How many nodes the benchmarks of the sim tier have.
+bench-operator: BENCH_NODES ?= 2000
+bench-scale bench-fleet: BENCH_NODES ?= 1000
+
+.PHONY: bench-operator
+bench-operator: BENCH = TestBenchOperator
+bench-operator: bench-sim ## Measure the operator over 2,000 simulated nodes
+
+.PHONY: bench-scale
+bench-scale: BENCH = TestBenchScale
+bench-scale: bench-sim ## Measure the creation and toggle of 1,000 simulated nodes
+
+.PHONY: bench-fleet
+bench-fleet: BENCH = TestBenchFleet
+bench-fleet: bench-sim ## Measure seictl fleet over 1,000 simulated nodes
+
+.PHONY: bench-sim
+bench-sim:
+	$(ON_SIM) bench-on-sim BENCH=$(BENCH) BENCH_NODES=$(BENCH_NODES)
+
+.PHONY: bench-on-sim
+bench-on-sim: build-failpoints lab-up
+	KUBECONFIG=$(LAB_KUBECONFIG) SEICTL_BIN=$(CURDIR)/bin/seictl SEICTL_FAILPOINTS_BIN=$(CURDIR)/bin/seictl-failpoints \
+	  BENCH_NODES=$(BENCH_NODES) go test -tags e2e -count=1 -timeout $(E2E_TIMEOUT) -run '^$(BENCH)$$' $(GOTESTFLAGS) ./e2e
 
 ##@ Check
 

@@ -3,12 +3,9 @@
 package e2e
 
 import (
-	"fmt"
 	"math"
 	"os"
 	"strconv"
-	"strings"
-	"sync"
 	"testing"
 	"time"
 
@@ -34,8 +31,9 @@ func TestBenchOperator(t *testing.T) {
 	quiet := time.Duration(number(s, "BENCH_QUIET", 120)) * time.Second
 	s.chainBudget(budget)
 	op := s.benchOperator()
-	s.benchNodes(nodes)
-	report := func(format string, args ...any) { fmt.Fprintf(os.Stdout, "bench-operator: "+format+"\n", args...) }
+	s.benchNodes(0, nodes, s.chain)
+	s.podTimes()
+	report := reporter("bench-operator")
 
 	offset := s.auditSize()
 	s.pass(quiet)
@@ -71,33 +69,6 @@ func TestBenchOperator(t *testing.T) {
 	require.Less(s, took, limit)
 }
 
-// process is an operator on this machine.
-type process struct{ *command }
-
-func (s *S) benchOperator() process {
-	s.Helper()
-	c := s.command(s.seictl, nil, "operator", "run", "--metrics-bind-address=0", "--health-probe-bind-address=0",
-		"--as="+benchUser, "--as-group=system:masters").start()
-	s.Cleanup(func() { _ = c.cmd.Process.Kill() })
-	return process{c}
-}
-
-// rss is the resident memory, in bytes.
-func (p process) rss() int64 {
-	p.s.Helper()
-	status, err := os.ReadFile("/proc/" + strconv.Itoa(p.cmd.Process.Pid) + "/status")
-	require.NoError(p.s, err)
-	for line := range strings.Lines(string(status)) {
-		if value, ok := strings.CutPrefix(line, "VmRSS:"); ok {
-			kib, err := strconv.ParseInt(strings.TrimSpace(strings.TrimSuffix(strings.TrimSpace(value), "kB")), 10, 64)
-			require.NoError(p.s, err)
-			return kib << 10
-		}
-	}
-	require.Fail(p.s, "no VmRSS")
-	return 0
-}
-
 // chainBudget sets the budget of the scenario's chain, until it ends.
 func (s *S) chainBudget(n int) {
 	s.Helper()
@@ -114,30 +85,6 @@ func (s *S) chainBudget(n int) {
 		return text + "budgets:\n  chains:\n    " + s.chain + ": " + strconv.Itoa(n) + "\n"
 	})
 	s.Cleanup(func() { put(func(string) string { return before }) })
-}
-
-func benchName(i int) string { return fmt.Sprintf("n-%04d", i) }
-
-// benchNodes creates nodes and waits until all are Ready.
-func (s *S) benchNodes(n int) {
-	s.Helper()
-	var wg sync.WaitGroup
-	work := make(chan int)
-	for range 16 {
-		wg.Go(func() {
-			for i := range work {
-				if err := s.client.Create(s.Context(), s.manifest(benchName(i))); err != nil {
-					s.Errorf("creating a node: %v", err)
-				}
-			}
-		})
-	}
-	for i := range n {
-		work <- i
-	}
-	close(work)
-	wg.Wait()
-	s.awaitNodes(time.Duration(n)*time.Second+patience, func(o *v1alpha1.SeiNode) bool { return isReady(o) })
 }
 
 // awaitNodes watches until all nodes of the scenario are as check wants them.

@@ -96,7 +96,11 @@ func (s *S) command(bin string, environment []string, args ...string) *command {
 	if len(environment) > 0 {
 		c.line = strings.Join(environment, " ") + " " + c.line
 	}
-	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Minute)
+	patience := 10 * time.Minute
+	if os.Getenv("BENCH_NODES") != "" {
+		patience = time.Hour // thousands of nodes
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), patience)
 	s.Cleanup(cancel)
 	c.cmd = exec.CommandContext(ctx, bin, args...)
 	home := s.TempDir()
