@@ -5,7 +5,6 @@ import (
 	"context"
 	"crypto/tls"
 	"crypto/x509"
-	"errors"
 	"flag"
 	"fmt"
 	"log/slog"
@@ -88,11 +87,12 @@ func run(ctx context.Context, o options) error {
 	go func() { failed <- local.ListenAndServe() }()
 	go func() { failed <- kubelet.ListenAndServeTLS(o.certFile, o.keyFile) }()
 	go func() { failed <- simulator.Run(ctx) }()
-	err = <-failed
-	if ctx.Err() != nil || errors.Is(err, http.ErrServerClosed) {
-		return nil
+	select {
+	case <-ctx.Done():
+		return nil // what still runs ends with the process
+	case err := <-failed:
+		return err
 	}
-	return err
 }
 
 // kubeletServer serves the nodes' port to those with a certificate of the client CA. Upgrades need HTTP/1.1.

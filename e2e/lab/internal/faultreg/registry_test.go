@@ -4,6 +4,7 @@ import (
 	"context"
 	"net/http/httptest"
 	"path/filepath"
+	"slices"
 	"testing"
 	"time"
 
@@ -87,5 +88,32 @@ func TestWatchSeesEveryStateItIsLeftIn(t *testing.T) {
 		}
 	case <-ctx.Done():
 		t.Fatal("the change was not seen")
+	}
+}
+
+func TestFollowersAreToldOfTheirContainer(t *testing.T) {
+	r, err := Open(filepath.Join(t.TempDir(), "faults.json"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	var told []int
+	end := r.Follow("ns", "pod", "c", func(s faults.State) { told = append(told, len(s.Faults)) })
+	server := httptest.NewServer(r.Handler())
+	defer server.Close()
+	set := func(container string) {
+		c := &faults.Client{URL: server.URL, Namespace: "ns", Pod: "pod", Container: container}
+		if _, err := c.Set(t.Context(), "k", nil); err != nil {
+			t.Fatal(err)
+		}
+	}
+	set("c")
+	set("other")
+	if got := r.State("ns", "pod", "c"); len(got.Faults) != 1 {
+		t.Fatalf("%+v", got)
+	}
+	end()
+	set("c")
+	if !slices.Equal(told, []int{0, 1}) {
+		t.Fatalf("told %v", told)
 	}
 }

@@ -24,12 +24,14 @@ func (e *Env) simComponents() []component {
 		// Without endpoints of its own: those may not be of the loopback.
 		e.apiServer("--bind-address=127.0.0.1", "--advertise-address=127.0.0.1", "--endpoint-reconciler-type=none"),
 		e.controllerManager("--controllers="+strings.Join(simControllers, ","), fmt.Sprintf("--secure-port=%d", e.ports.controllerManager),
-			"--concurrent-statefulset-syncs=20"),
-		e.scheduler(fmt.Sprintf("--secure-port=%d", e.ports.scheduler)),
+			"--concurrent-statefulset-syncs=20", "--kube-api-qps=1000", "--kube-api-burst=2000"),
+		e.scheduler(fmt.Sprintf("--secure-port=%d", e.ports.scheduler), "--kube-api-qps=1000", "--kube-api-burst=2000"),
 		{name: simulator, healthy: healthz("http", e.ports.faults, "sim/healthz"), argv: []string{
 			e.bin(simulator), e.kubeconfigFlag(simulator), "--faults-file=" + e.path("faults.json"),
 			fmt.Sprintf("--address=127.0.0.1:%d", e.ports.faults), fmt.Sprintf("--kubelet-port=%d", e.ports.kubelet),
 			"--tls-cert-file=" + e.pki("serving.crt"), "--tls-private-key-file=" + e.pki("serving.key"), "--client-ca-file=" + e.pki("ca.crt"),
+			// About what the stand-in takes in a container: a pod that is Ready at once hides the steps on the way.
+			"--start=500ms",
 		}},
 		e.provisioner(),
 		e.certManager(),

@@ -264,15 +264,6 @@ func (p *pod) warn(reason, format string, args ...any) {
 	p.sim.events.Event(p.obj, corev1.EventTypeWarning, reason, fmt.Sprintf(format, args...))
 }
 
-// named is the container of a name.
-func (p *pod) named(name string) *container {
-	i := slices.IndexFunc(p.containers, func(c *container) bool { return c.spec.Name == name })
-	if i < 0 {
-		return nil
-	}
-	return p.containers[i]
-}
-
 // mounts says whether the pod mounts a Secret or ConfigMap.
 func (p *pod) mounts(kind, name string) bool {
 	return slices.ContainsFunc(p.obj.Spec.Volumes, func(v corev1.Volume) bool {

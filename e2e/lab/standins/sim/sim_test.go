@@ -136,7 +136,7 @@ func TestASidecarThatRestartsForgetsThatItIsReady(t *testing.T) {
 	p = w.pod("Ready", ready)
 	id := statusOf(p, "sei-sidecar").ContainerID
 	w.fault("sei-sidecar", kinds.Restart, nil)
-	p = w.pod("not Ready", func(p *corev1.Pod) bool { return !ready(p) && statusOf(p, "sei-sidecar").RestartCount == 1 })
+	w.pod("not Ready", func(p *corev1.Pod) bool { return !ready(p) && statusOf(p, "sei-sidecar").RestartCount == 1 })
 	p = w.pod("restarted", func(p *corev1.Pod) bool { return running(p, "sei-sidecar") })
 	require.NotEqual(t, id, statusOf(p, "sei-sidecar").ContainerID)
 	require.True(t, running(p, "seid"), "seid runs on")

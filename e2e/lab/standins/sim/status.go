@@ -75,7 +75,7 @@ func condition(kind corev1.PodConditionType, is bool, reason, message string) co
 
 // phase is Running once a main container has run, and stays so: pods here are restarted for ever.
 func (p *pod) phase(initialising bool) corev1.PodPhase {
-	if initialising && !(p.told != nil && p.told.Phase == corev1.PodRunning) {
+	if ran := p.told != nil && p.told.Phase == corev1.PodRunning; initialising && !ran {
 		return corev1.PodPending
 	}
 	if p.ended && p.net != nil {
