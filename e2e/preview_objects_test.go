@@ -228,11 +228,12 @@ func kindOf(resource string) string {
 type planHistory struct {
 	mu    sync.Mutex
 	ended map[string][]v1alpha1.PlanSummary
+	uids  map[string]types.UID
 }
 
 func watchPlans(t *testing.T, e *env, ns string) *planHistory {
 	t.Helper()
-	h := &planHistory{ended: map[string][]v1alpha1.PlanSummary{}}
+	h := &planHistory{ended: map[string][]v1alpha1.PlanSummary{}, uids: map[string]types.UID{}}
 	c, err := cache.New(e.config, cache.Options{
 		Scheme: e.client.Scheme(), Mapper: e.client.RESTMapper(), DefaultNamespaces: map[string]cache.Config{ns: {}},
 	})
@@ -252,11 +253,18 @@ func watchPlans(t *testing.T, e *env, ns string) *planHistory {
 
 func (h *planHistory) saw(o any) {
 	n, ok := o.(*v1alpha1.SeiNode)
-	if !ok || n.Status.LastPlan == nil {
+	if !ok {
 		return
 	}
 	h.mu.Lock()
 	defer h.mu.Unlock()
+	if h.uids[n.Name] != n.UID {
+		// Another node of that name has a history of its own.
+		h.uids[n.Name], h.ended[n.Name] = n.UID, nil
+	}
+	if n.Status.LastPlan == nil {
+		return
+	}
 	seen := h.ended[n.Name]
 	if len(seen) == 0 || seen[len(seen)-1].ID != n.Status.LastPlan.ID {
 		h.ended[n.Name] = append(seen, *n.Status.LastPlan.DeepCopy())

@@ -200,6 +200,11 @@ func (r *run) pod() []Object {
 	if s == nil || s.Pod == nil {
 		return nil
 	}
+	if t := r.Plan.Task(v1alpha1.TaskApplyStatefulSet); t != nil && t.Params.StatefulSet.FromRevision != "" &&
+		t.Params.StatefulSet.FromRevision == s.PodRevision() {
+		// The template returns to what the pod is of.
+		return nil
+	}
 	o := Object{Kind: "Pod", Name: s.Pod.Name, Action: Replace}
 	switch revision, current := s.UpdateRevision(); {
 	case len(parts(r.template)) > 0:

@@ -228,6 +228,18 @@ func TestTasksThatRanAreNotPreviewed(t *testing.T) {
 	require.Empty(t, objects)
 }
 
+// An edit that is taken back before the pod was replaced: the template returns, and the pod stays.
+func TestAPodOfTheRevisionReturnedToIsNotReplaced(t *testing.T) {
+	n := testNode(nil, issuer)
+	s := withPod(n)
+	for revision, replaced := range map[string]bool{s.PodRevision(): false, "another": true} {
+		p := planOf(t, n)
+		p.Task(v1alpha1.TaskApplyStatefulSet).Params.StatefulSet = &v1alpha1.StatefulSetParams{FromRevision: revision}
+		r := &run{Input: Input{Node: n, Plan: p, Snapshot: s}, template: []change{{path: []step{{field: "spec"}, {field: "template"}}, to: "x"}}}
+		require.Equal(t, replaced, len(r.pod()) == 1, revision)
+	}
+}
+
 func TestOverlayKeepsWhatOthersWrote(t *testing.T) {
 	live := &unstructured.Unstructured{Object: map[string]any{"spec": map[string]any{
 		"a": "ours", "b": "theirs",
