@@ -65,8 +65,10 @@ type toggled struct {
 	Total    time.Duration `json:"totalNanoseconds"`
 	Overhead time.Duration `json:"overheadNanoseconds"`
 	Wire     time.Duration `json:"wireNanoseconds"`
-	// NotReady is how long the node had no pod that was Ready.
-	NotReady time.Duration `json:"notReadyNanoseconds"`
+	// NotReady is how long the node had no pod that was Ready: until the old one was gone and the new one there, its proxy or
+	// sidecar ran, mark-ready was accepted, and it was Ready.
+	NotReady time.Duration    `json:"notReadyNanoseconds"`
+	Phases   [4]time.Duration `json:"notReadyPhasesNanoseconds"`
 	// Requests to the API server, without watches, lists, the Lease, discovery and events; Patches of the status among them.
 	Requests []string `json:"requests"`
 	Patches  int      `json:"statusPatches"`
@@ -221,7 +223,12 @@ func (t *timeline) toggled() toggled {
 		return w.Object.Kind == "Pod" && w.Object.Metadata.UID == t.pod &&
 			(w.Object.Metadata.DeletionTimestamp != nil || w.Object.Status.condition("Ready", 0) == "False")
 	})
-	out.NotReady = t.podIs(func(w *watched) bool { return w.Object.Status.condition("Ready", 0) == "True" }).Sub(away)
+	ready := t.podIs(func(w *watched) bool { return w.Object.Status.condition("Ready", 0) == "True" })
+	out.NotReady = ready.Sub(away)
+	last := away
+	for i, at := range []time.Time{t.podIs(func(*watched) bool { return true }), up, t.accepted(), ready} {
+		out.Phases[i], last = at.Sub(last), at
+	}
 	return out
 }
 

@@ -24,7 +24,7 @@ const (
 	// servedPoll is how often to look what is served: no watch can tell when the proxy has reloaded.
 	servedPoll = time.Second
 	// freshPoll is servedPoll for a container that began a moment ago and is about to listen.
-	freshPoll = 200 * time.Millisecond
+	freshPoll = 100 * time.Millisecond
 	// freshTime is how long a container counts as begun a moment ago.
 	freshTime = 5 * time.Second
 )
@@ -52,7 +52,8 @@ func observeSidecarTLS(ctx context.Context, env *Env, in Input, p v1alpha1.Obser
 
 // observeServed proves that the pod serves the Secret's leaf and that an authenticated call gets through.
 func observeServed(ctx context.Context, env *Env, in Input, p v1alpha1.TLSSecretParams, pod *corev1.Pod) (Result, error) {
-	verdict, err := judgeSecret(ctx, env, in, p)
+	// What the pod serves is compared with the version of the Secret that is known; a newer one is found served later.
+	verdict, err := judgedSecret(ctx, env, in, p)
 	if err != nil {
 		return Result{}, err
 	}

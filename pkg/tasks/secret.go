@@ -38,7 +38,7 @@ func judgeSecret(ctx context.Context, env *Env, in Input, p v1alpha1.TLSSecretPa
 }
 
 // judgedSecret is judgeSecret where nothing irreversible follows: a version of the Secret that was judged already is not read
-// again.
+// again. The Secret's metadata are watched, so that a new version is known at once.
 func judgedSecret(ctx context.Context, env *Env, in Input, p v1alpha1.TLSSecretParams) (certs.Verdict, error) {
 	if env.Judged != nil {
 		if v, ok := env.Judged(ctx, resources.WantOf(in.Node.Namespace, p)); ok {
