@@ -211,9 +211,8 @@ func killedInARepair(s *S) {
 			n.podWhen("the proxy of the new pod runs", func(p *corev1.Pod) bool { return p.UID != uid && runs(p, proxy) })
 			n.applyKilledAt(point).exits(killed)
 			n.apply().exits(done)
+			n.requireServing() // later, as after any restart: seid may have to catch up
 		})
-		n.requireReady()
-		n.requireServing()
 	}
 }
 
