@@ -102,6 +102,18 @@ BENCH_TOGGLES ?= 20
 mutate-gates: lab-up ## Take out one safety gate of the engine at a time: a named scenario must fail without it
 	KUBECONFIG=$(LAB_KUBECONFIG) go run ./hack/mutate $(GATES)
 
+# How many random sequences `make sequences` runs; SEQUENCE=N replays the one of that number.
+SEQUENCES ?= 500
+
+.PHONY: sequences
+sequences: ## Run random sequences of edits, faults and evictions on simulated nodes, while their operator is killed
+	$(ON_SIM) sequences-on-sim SEQUENCES=$(SEQUENCES)
+
+.PHONY: sequences-on-sim
+sequences-on-sim: build-failpoints lab-up
+	KUBECONFIG=$(LAB_KUBECONFIG) SEICTL_BIN=$(CURDIR)/bin/seictl SEICTL_FAILPOINTS_BIN=$(CURDIR)/bin/seictl-failpoints \
+	  SEQUENCES=$(if $(SEQUENCE),,$(SEQUENCES)) go test -tags e2e -count=1 -timeout $(E2E_TIMEOUT) -run '^TestSequences$$' $(GOTESTFLAGS) ./e2e
+
 .PHONY: bench
 bench: build-failpoints lab-up ## Measure: Go benchmarks, then toggles on the lab; figures in bin/bench.json
 	go test -run '^$$' -bench . -benchmem $(GOTESTFLAGS) ./pkg/drift ./pkg/plan ./pkg/fleet | tee bin/bench.txt
@@ -163,8 +175,8 @@ lab-down: ## Stop the lab and remove all of it
 	e2e/lab/lab.sh down
 
 .PHONY: demo
-demo: lab-up ## Watch a running node get TLS, on the lab
-	KUBECONFIG=$(LAB_KUBECONFIG) hack/demo.sh
+demo: lab-up ## Watch a running node get TLS, then a fleet, on the lab
+	KUBECONFIG=$(LAB_KUBECONFIG) hack/demo.sh && KUBECONFIG=$(LAB_KUBECONFIG) hack/demo-fleet.sh
 
 .PHONY: demo-down
 demo-down: lab-down ## Remove all that the demo made, the lab included

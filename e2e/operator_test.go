@@ -218,9 +218,11 @@ type request struct {
 	Stage            string
 	User             struct{ Username string }
 	ImpersonatedUser *struct{ Username string }
-	ObjectRef        *struct{ APIGroup, Resource, Subresource, Name string }
+	ObjectRef        *struct{ APIGroup, Resource, Subresource, Namespace, Name string }
 	ResponseStatus   struct{ Code int }
 	Annotations      map[string]string
+	// RequestReceivedTimestamp is when the request came in.
+	RequestReceivedTimestamp time.Time
 }
 
 func (r *request) resource() string {
