@@ -1,34 +1,19 @@
 #!/usr/bin/env bash
-# The whole story on a real cluster: a few nodes brought to Running, then TLS for one of them, in one pod cycle.
+# The first act, on a real cluster: a few nodes brought to Running, then TLS for one of them, in one pod cycle.
 # Needs KUBECONFIG; `make demo` starts the lab and sets it.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
-: "${KUBECONFIG:?is not set: run make demo, or point it at a lab of your own}"
-namespace=${SEICTL_DEMO_NAMESPACE:-sei-demo}
+. hack/demo-lib.sh
 node=ax-0
-# seictl as built here, and the kubectl that the lab built.
-lab_bin=${SEICTL_LAB_CACHE:-${XDG_CACHE_HOME:-$HOME/.cache}/seictl-lab}/bin
-PATH=$PWD/bin:$lab_bin:$PATH
 
-bold='' plain=''
-if [ -t 1 ] && [ -z "${NO_COLOR:-}" ]; then bold=$'\e[1m' plain=$'\e[0m'; fi
-
-say() { printf '\n%s# %s%s\n' "$bold" "$*" "$plain"; }
-run() {
-  printf '%s$ %s%s\n' "$bold" "$*" "$plain"
-  "$@"
-}
-die() {
-  printf 'demo: %s\n' "$*" >&2
-  exit 1
-}
 pod_uid() { kubectl get pod "$node-0" -n "$namespace" -o jsonpath='{.metadata.uid}'; }
 status_of() { kubectl get seinode "$node" -n "$namespace" -o jsonpath="$1"; }
 
 # The demo tells its story from the start each time: a node that has TLS already would have nothing to show.
 if kubectl get namespace "$namespace" >/dev/null 2>&1; then
   say "Namespace $namespace is left over from an earlier run"
+  without_operator
   run kubectl delete namespace "$namespace" --timeout=3m
 fi
 
@@ -77,14 +62,3 @@ echo "served leaf = leaf in the Secret: $served"
 
 say "Applied again, there is nothing to do"
 run seictl node apply "$node" -n "$namespace" --tls --issuer arctic-1-ca --yes
-
-cat <<END
-
-${bold}Try next${plain}
-  export KUBECONFIG=$KUBECONFIG PATH=$PWD/bin:$lab_bin:\$PATH
-  seictl node plan ax-0 -n $namespace --tls --issuer pacific-1-ca     # another issuer: no pod cycle at all
-  seictl node plan archive-0 -n $namespace --tls --issuer no-such-ca  # an issuer that does not exist
-  seictl node apply ax-0 -n $namespace --no-tls                       # and off again
-  kubectl get seinode ax-0 -n $namespace -o yaml
-  make demo-down                                              # removes the lab and all it made
-END
