@@ -337,8 +337,10 @@ func fleetUndo(s *S) {
 	nodes[1].apply("--tls", "--issuer", issuerB).exits(done)
 	s.create(s.authority().secretFor(nodes[2], "mine"))
 	nodes[2].apply("--tls", "--secret", "mine").exits(done)
+	uid := nodes[4].pod().UID
 	first := s.rollingOut("enable-tls", "--issuer", issuerA)
 	s.reached("syncer-0", "started")
+	nodes[4].podWhen("its pod is replaced, which is seen through", func(p *corev1.Pod) bool { return p.UID != uid })
 	s.rollOut("abort").exits(done).says("is aborted")
 	first.wait().exits(failed)
 	last := nodes[5]
@@ -362,7 +364,7 @@ func fleetManaged(s *S) {
 	// The issuer is not there: the canary waits for as long as it takes to put its spec back.
 	first := s.rollingOut("enable-tls", "--issuer", "late", "--issuer-kind", "Issuer", "--skip-preflight")
 	s.reached(reverted.name, "started")
-	reverted.eventually("the change is written", func(n *v1alpha1.SeiNode) bool { return n.SidecarTLS() != nil })
+	reverted.doing(v1alpha1.TaskWaitForSidecarTLSSecret)
 	reverted.setTLS(nil)
 	first.wait().exits(failed).
 		says("managed", "Argo CD application fleet", "issuerName: late", "was changed to off")
