@@ -80,7 +80,7 @@ func (e *env) objectsOf(node types.NamespacedName) (objects, error) {
 
 // compareObjects requires that nothing was written that was not shown and, where all went as shown, that each object came out
 // as it was to.
-func (p *promise) compareObjects(kept bool) {
+func (p *promise) compareObjects(plans []v1alpha1.PlanSummary, kept bool) {
 	written, err := p.env.written(p.audit, p.node)
 	if err != nil {
 		p.lie("%v", err)
@@ -96,6 +96,14 @@ func (p *promise) compareObjects(kept bool) {
 		}
 		if o.Action != "unchanged" {
 			want = append(want, o.Action+" "+o.Kind+"/"+o.Name)
+		}
+	}
+	for i := 1; i < len(plans); i++ {
+		if plans[i].Kind == v1alpha1.NodeRepair {
+			// It clears up what the rollback before it left: the row names the one and the other.
+			for _, k := range []string{"Certificate/%s-sidecar-tls", "Secret/%s-sidecar-tls", "ConfigMap/%s-rbac-proxy-config"} {
+				named[fmt.Sprintf(k, p.node.Name)] = true
+			}
 		}
 	}
 	for _, w := range written {

@@ -44,18 +44,11 @@ func (p *shown) story() string {
 	if p.Plan == nil {
 		return nothing
 	}
-	return ended(p.Plan.Kind+" complete", p.PodCycles)
+	return p.Plan.Kind + " complete"
 }
 
 // nothing is the story of a node that nothing happens to.
 const nothing = "nothing"
-
-func ended(plans string, cycles int) string {
-	if plans == "" && cycles == 0 {
-		return nothing
-	}
-	return fmt.Sprintf("%s; pod cycles: %d", plans, cycles)
-}
 
 // promise is a preview, how things stood then, and what became of it.
 type promise struct {
@@ -200,7 +193,13 @@ func (p *promise) close() {
 	for i := range plans {
 		told = append(told, howItEnded(&plans[i]))
 	}
-	story := ended(strings.Join(told, ", "), cycles)
+	story := strings.Join(told, ", ")
+	switch {
+	case len(told) == 0 && cycles == 0:
+		story = nothing
+	case cycles != p.shown.PodCycles:
+		story += fmt.Sprintf("; pod cycles: %d", cycles)
+	}
 	kept := story == p.shown.story()
 	if !kept {
 		p.instead = story
@@ -208,7 +207,7 @@ func (p *promise) close() {
 	if p.shown.Plan != nil && len(plans) > 0 {
 		p.compareTasks(&plans[0], kept)
 	}
-	p.compareObjects(kept)
+	p.compareObjects(plans, kept)
 }
 
 func (p *promise) lie(format string, args ...any) {

@@ -26,7 +26,8 @@ type Scenario struct {
 	// Alone is for scenarios that touch what others use, or that measure.
 	Alone bool
 	// Instead is what happened where that is not what the preview showed, in words such as "NodeUpdate failed at replace-pod,
-	// NodeRollback complete; pod cycles: 2"; of several such previews in order. All others came true.
+	// NodeRollback complete; pod cycles: 2", the pod cycles where they are others than shown; of several such previews in order.
+	// All others came true.
 	Instead []string
 	// Run is the scenario.
 	Run func(s *S)

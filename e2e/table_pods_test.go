@@ -106,7 +106,7 @@ var pods = []Scenario{
 	},
 	{
 		Name: "scaled-to-two", Catalogue: []int{22},
-		Instead: []string{"NodeUpdate failed at replace-pod, NodeRollback complete, NodeRepair complete; pod cycles: 1"},
+		Instead: []string{"NodeUpdate failed at replace-pod, NodeRollback complete, NodeRepair complete"},
 		Happens: "Somebody scales the node's StatefulSet to two while its pod is being replaced.",
 		See:     "The plan refuses to go on: another pod on the same volume or key is a disaster. The node is rolled back, with one replica.",
 		Do:      "Leave StatefulSets of SeiNodes alone; then `seictl node retry NAME`.",
@@ -129,7 +129,7 @@ var pods = []Scenario{
 	},
 	{
 		Name: "foreign-statefulset", Catalogue: []int{22},
-		Instead: []string{"NodeInit failed at apply-statefulset; pod cycles: 0"},
+		Instead: []string{"NodeInit failed at apply-statefulset"},
 		Happens: "A StatefulSet of the node's name belongs to somebody else when the node is created.",
 		See:     "seictl does not take it over: the initialisation fails and names it.",
 		Do:      "Rename the node, or remove the other StatefulSet.",
