@@ -85,6 +85,7 @@ func newEnv(t *testing.T) *env {
 	require.NoError(t, err)
 	suiteLock.Do(func() { lockSuite(t, e.labDir) })
 	e.sweep(t)
+	pace(t)
 	return e
 }
 

@@ -130,7 +130,6 @@ func operatorDown(s *S) []string {
 
 // goodOperator follows the hint with the image that the lab has; the operator goes when the scenario ends.
 func goodOperator(s *S, hint string) {
-	needsKubelet(s.T, "the operator runs in a container")
 	s.Cleanup(s.uninstallOperator)
 	s.follow(strings.Replace(hint, "IMAGE", operatorImage, 1))
 	s.eventually("the operator leads", func() error { return s.operatorLeads("") })

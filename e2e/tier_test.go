@@ -3,7 +3,10 @@
 package e2e
 
 import (
+	"bytes"
+	"encoding/json"
 	"fmt"
+	"net/http"
 	"os"
 	"path/filepath"
 	"testing"
@@ -46,6 +49,29 @@ func tierDir(t *testing.T) string {
 		state = filepath.Join(home, ".local", "state")
 	}
 	return filepath.Join(state, "seictl-sim")
+}
+
+// pace has simulated pods take about the time of real ones: scenarios that look at the way, and not only at its end, need
+// it. SIM_START and SIM_STOP say how long seid takes.
+func pace(t *testing.T) {
+	t.Helper()
+	if tier() != tierSim {
+		return
+	}
+	settings := map[string]string{"start": "2s", "stop": "1s"}
+	for name, variable := range map[string]string{"start": "SIM_START", "stop": "SIM_STOP"} {
+		if v := os.Getenv(variable); v != "" {
+			settings[name] = v
+		}
+	}
+	body, err := json.Marshal(settings)
+	require.NoError(t, err)
+	req, err := http.NewRequestWithContext(t.Context(), http.MethodPut, tierURL(0, 19900, "/sim/settings"), bytes.NewReader(body))
+	require.NoError(t, err)
+	resp, err := http.DefaultClient.Do(req)
+	require.NoError(t, err)
+	require.NoError(t, resp.Body.Close())
+	require.Equal(t, http.StatusOK, resp.StatusCode, "SIM_START and SIM_STOP are durations such as 2s")
 }
 
 // tierURL is a URL of the tier's lab: each has ports of its own.

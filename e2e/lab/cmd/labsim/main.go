@@ -25,6 +25,7 @@ import (
 // options are the command line.
 type options struct {
 	kubeconfig, faultsFile, address string
+	seictl                          string
 	kubeletPort, nodes, network     int
 	certFile, keyFile, clientCAFile string
 	start, stop, sync               time.Duration
@@ -37,6 +38,7 @@ func main() {
 	flag.StringVar(&o.address, "address", "127.0.0.1:19900", "where the fault registry and the settings are served")
 	flag.IntVar(&o.kubeletPort, "kubelet-port", 20250, "port of the nodes, for port-forwards")
 	flag.IntVar(&o.nodes, "nodes", 3, "how many nodes there are")
+	flag.StringVar(&o.seictl, "seictl", "seictl", "the binary that the operator's image runs")
 	flag.IntVar(&o.network, "network", 77, "pods get addresses of 127.<network>.0.0/16")
 	flag.StringVar(&o.certFile, "tls-cert-file", "", "certificate of the nodes' port")
 	flag.StringVar(&o.keyFile, "tls-private-key-file", "", "its key")
@@ -64,7 +66,7 @@ func run(ctx context.Context, o options) error {
 		return fmt.Errorf("opening the fault registry: %w", err)
 	}
 	simulator, err := sim.New(sim.Options{
-		Config: config, Faults: registry, Nodes: o.nodes, KubeletPort: o.kubeletPort, Network: byte(o.network), Log: slog.Default(),
+		Config: config, Faults: registry, Nodes: o.nodes, KubeletPort: o.kubeletPort, Network: byte(o.network), Binary: o.seictl, Log: slog.Default(),
 		Settings: sim.Settings{Start: sim.Duration(o.start), Stop: sim.Duration(o.stop), Sync: sim.Duration(o.sync)},
 	})
 	if err != nil {

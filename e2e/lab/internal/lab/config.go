@@ -147,6 +147,9 @@ func (e *Env) writeConfigs() error {
 		}
 	}
 	if e.sim() {
+		if err := e.linkBinary(); err != nil {
+			return err
+		}
 		return writeFile(e.path("audit-policy.yaml"), []byte(auditPolicy), 0o644)
 	}
 	cniBin := "/usr/lib/cni"

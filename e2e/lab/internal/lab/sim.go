@@ -2,6 +2,8 @@ package lab
 
 import (
 	"fmt"
+	"os"
+	"path/filepath"
 	"strings"
 )
 
@@ -30,10 +32,30 @@ func (e *Env) simComponents() []component {
 			e.bin(simulator), e.kubeconfigFlag(simulator), "--faults-file=" + e.path("faults.json"),
 			fmt.Sprintf("--address=127.0.0.1:%d", e.ports.faults), fmt.Sprintf("--kubelet-port=%d", e.ports.kubelet),
 			"--tls-cert-file=" + e.pki("serving.crt"), "--tls-private-key-file=" + e.pki("serving.key"), "--client-ca-file=" + e.pki("ca.crt"),
+			"--seictl=" + e.path("seictl"),
 			// About what the stand-in takes in a container: a pod that is Ready at once hides the steps on the way.
 			"--start=500ms",
 		}},
 		e.provisioner(),
 		e.certManager(),
 	}
+}
+
+// linkBinary has the operator's image run the seictl of this command.
+func (e *Env) linkBinary() error {
+	next := e.path("seictl.next")
+	if err := os.Remove(next); err != nil && !os.IsNotExist(err) {
+		return fmt.Errorf("linking seictl: %w", err)
+	}
+	bin, err := filepath.Abs(e.Bin)
+	if err != nil {
+		return fmt.Errorf("linking seictl: %w", err)
+	}
+	if err := os.Symlink(bin, next); err != nil {
+		return fmt.Errorf("linking seictl: %w", err)
+	}
+	if err := os.Rename(next, e.path("seictl")); err != nil {
+		return fmt.Errorf("linking seictl: %w", err)
+	}
+	return nil
 }

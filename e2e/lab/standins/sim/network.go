@@ -62,6 +62,15 @@ func (n *network) listen(address string, probe prober) (net.Listener, error) {
 	return p, nil
 }
 
+// announce notes that a process listens, or will, on a port of the pod's address.
+func (n *network) announce(number int, probe prober) *openPort {
+	p := &openPort{network: n, number: number, probe: probe, closed: make(chan struct{})}
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	n.ports[number] = p
+	return p
+}
+
 // splitAddress takes an address apart.
 func splitAddress(address string) (host string, port int, err error) {
 	host, text, err := net.SplitHostPort(address)
@@ -80,7 +89,8 @@ func (n *network) get(ctx context.Context, port int, scheme, host, path string) 
 	if p == nil || p.probe == nil || p.loopback != nil && host == n.ip {
 		return nil, fmt.Errorf("port %d is closed", port)
 	}
-	req, err := http.NewRequestWithContext(ctx, http.MethodGet, scheme+"://"+host+path, nil)
+	url := scheme + "://" + net.JoinHostPort(host, strconv.Itoa(port)) + path
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, url, nil)
 	if err != nil {
 		return nil, fmt.Errorf("making the request: %w", err)
 	}

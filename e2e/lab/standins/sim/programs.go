@@ -40,6 +40,7 @@ var images = map[string]image{
 	"lab.invalid/sei-sidecar:v1":          {(*Simulator).sidecar, "v1"},
 	"lab.invalid/sei-sidecar:v2":          {(*Simulator).sidecar, "v2"},
 	"lab.invalid/kube-rbac-proxy:v0.21.0": {(*Simulator).proxy, "v0.21.0"},
+	"lab.invalid/seictl:dev":              {(*Simulator).seictl, "dev"},
 }
 
 // crashVersion is the version of the seid that crashes at once.
@@ -71,7 +72,11 @@ func (s *Simulator) execute(ctx context.Context, c *container, r *process, volum
 // env reads a variable of the container.
 func (r *run) env(name string) string {
 	for _, v := range slices.Backward(r.spec.Env) {
-		if v.Name == name {
+		switch {
+		case v.Name != name:
+		case v.ValueFrom != nil:
+			return r.field(v.ValueFrom)
+		default:
 			return v.Value
 		}
 	}

@@ -42,6 +42,8 @@ type Options struct {
 	Network byte
 	// KubeletPort is where the nodes' server listens.
 	KubeletPort int
+	// Binary is the seictl that the operator's image runs.
+	Binary string
 	// Settings at the start.
 	Settings Settings
 	Log      *slog.Logger
@@ -55,6 +57,7 @@ type Simulator struct {
 	log       *slog.Logger
 	nodes     map[string]bool
 	port      int
+	binary    string
 	settings  settingsStore
 	addresses *addresses
 	queue     workqueue.TypedRateLimitingInterface[*pod]
@@ -82,7 +85,7 @@ func New(o Options) (*Simulator, error) {
 
 func simulator(o Options, config *rest.Config, client kubernetes.Interface) *Simulator {
 	s := &Simulator{
-		config: config, client: client, faults: o.Faults, log: o.Log, nodes: map[string]bool{}, port: o.KubeletPort,
+		config: config, client: client, faults: o.Faults, log: o.Log, nodes: map[string]bool{}, port: o.KubeletPort, binary: o.Binary,
 		addresses: newAddresses(o.Network), queue: newQueue(), pods: map[types.UID]*pod{},
 	}
 	s.settings.set(o.Settings)
