@@ -9,6 +9,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"os"
 	"os/exec"
 	"os/signal"
@@ -21,13 +22,13 @@ import (
 func main() {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
 	defer stop()
-	if err := run(ctx, os.Args[1:]); err != nil {
+	if err := run(ctx, os.Stdout, os.Args[1:]); err != nil {
 		fmt.Fprintln(os.Stderr, "mutate:", err)
 		os.Exit(1)
 	}
 }
 
-func run(ctx context.Context, names []string) error {
+func run(ctx context.Context, out io.Writer, names []string) error {
 	chosen, err := choose(names)
 	if err != nil {
 		return err
@@ -36,7 +37,7 @@ func run(ctx context.Context, names []string) error {
 	if err != nil {
 		return fmt.Errorf("making a directory: %w", err)
 	}
-	defer os.RemoveAll(dir)
+	defer func() { _ = os.RemoveAll(dir) }()
 	l := lab{dir: dir, test: filepath.Join(dir, "e2e.test")}
 	if err := command(ctx, nil, "go", "test", "-c", "-tags", "e2e", "-o", l.test, "./e2e"); err != nil {
 		return fmt.Errorf("building the end-to-end tests: %w", err)
@@ -53,10 +54,10 @@ func run(ctx context.Context, names []string) error {
 		}
 		if scenario == "" {
 			survived = append(survived, g.name)
-			fmt.Printf("%-28s NOT NOTICED by %s\n", g.name, strings.Join(g.scenarios, ", "))
+			fmt.Fprintf(out, "%-28s NOT NOTICED by %s\n", g.name, strings.Join(g.scenarios, ", "))
 			continue
 		}
-		fmt.Printf("%-28s noticed by %s (%.0fs)\n", g.name, scenario, time.Since(begun).Seconds())
+		fmt.Fprintf(out, "%-28s noticed by %s (%.0fs)\n", g.name, scenario, time.Since(begun).Seconds())
 	}
 	if len(survived) > 0 {
 		return fmt.Errorf("no scenario fails without: %s", strings.Join(survived, ", "))
@@ -110,7 +111,7 @@ func (l lab) without(ctx context.Context, g gate) (string, error) {
 	if err := build(ctx, bin, overlay); err != nil {
 		return "", err
 	}
-	defer os.Remove(bin)
+	defer func() { _ = os.Remove(bin) }()
 	out, err := l.scenarios(ctx, bin, g.scenarios)
 	var exit *exec.ExitError
 	switch {

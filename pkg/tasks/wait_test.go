@@ -147,7 +147,7 @@ func TestWaitForSidecarTLSSecretReadsAJudgedSecretOnce(t *testing.T) {
 	verdict := certs.Verdict{Ready: true, FingerprintSHA256: "f"}
 	known := true
 	env.Judged = func(_ context.Context, want certs.Want) (certs.Verdict, bool) {
-		require.Equal(t, resources.SecretName("alpha", secretTLS), want.SecretName)
+		require.Equal(t, want.SecretName, resources.SecretName("alpha", secretTLS))
 		require.NotEmpty(t, want.DNSNames)
 		return verdict, known
 	}

@@ -113,9 +113,7 @@ func (f *Follower) Run(ctx context.Context) error {
 	for ctx.Err() == nil {
 		err := f.once(ctx, known, func() { backoff = outage })
 		switch {
-		case ctx.Err() != nil:
-			return nil
-		case err == nil:
+		case err == nil, ctx.Err() != nil:
 			continue
 		case !passing(err) || backoff.Steps == 0:
 			return f.Cluster.Explain(err, "watch", "seinodes", f.Namespace, "")
