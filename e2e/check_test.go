@@ -169,8 +169,12 @@ func runCheckCase(s *S, c checkCase) {
 	})
 }
 
-// mine says whether a line is about this scenario, or about nobody's namespace: others break things at the same time.
+// mine says whether a line is about this scenario, or about nobody's namespace: others break things at the same time, and the
+// lab may have nodes of its own.
 func (s *S) mine(l preflightLine) bool {
+	if ns, _, ok := strings.Cut(l.Message, "/"); ok && ns != s.ns && !strings.Contains(ns, " ") {
+		return false // it begins with a node of another namespace
+	}
 	return strings.Contains(l.Message+l.Hint, s.ns) || strings.Contains(l.Message, s.chain) || !strings.Contains(l.Message+l.Hint, "e2e-")
 }
 
