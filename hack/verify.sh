@@ -44,7 +44,7 @@ formatted() {
 
 tidy() { # each module
   local dir status=0
-  for dir in . e2e/lab hack/tools; do
+  for dir in . e2e/lab e2e/lab/dns hack/tools; do
     (cd "$dir" && go mod tidy -diff) || { echo "untidy: run 'go mod tidy' in $dir"; status=1; }
   done
   return "$status"
@@ -55,6 +55,7 @@ vet() {
   go vet ./... || status=1
   go vet -tags e2e,failpoints ./... || status=1
   (cd e2e/lab && go vet ./...) || status=1
+  (cd e2e/lab/dns && go vet ./...) || status=1
   return "$status"
 }
 

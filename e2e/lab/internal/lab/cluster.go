@@ -56,7 +56,7 @@ func (e *Env) apply(stdin string, args ...string) error {
 }
 
 // setUpCluster fills the cluster with what the lab promises: cert-manager, a
-// CA per chain, storage, and seictl's own base. What was done is not repeated
+// CA per chain, storage, DNS, and seictl's own base. What was done is not repeated
 // unless its input changed.
 func (e *Env) setUpCluster(ctx context.Context) error {
 	if !e.done("objects", clusterObjects) {
@@ -73,14 +73,15 @@ func (e *Env) setUpCluster(ctx context.Context) error {
 			return err
 		}
 	}
-	// Its controllers want their CRDs to be there.
-	manager, err := e.component("cert-manager")
-	if err != nil {
+	if err := e.setUpDNS(); err != nil {
 		return err
 	}
-	if r, ok := e.running(manager.name); !ok || r.Exe != exeStamp(e.bin("labkube")) || manager.healthy(ctx, e) != nil {
-		if err := e.step(manager.name, func() error { return e.start(ctx, manager) }); err != nil {
-			return err
+	// These want their CRDs or their roles to be there.
+	for _, c := range e.components() {
+		if (c.name == "cert-manager" || c.name == clusterDNS) && e.mustStart(ctx, c) {
+			if err := e.step(c.name, func() error { return e.start(ctx, c) }); err != nil {
+				return err
+			}
 		}
 	}
 	if !e.done("issuers", "") {

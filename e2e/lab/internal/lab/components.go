@@ -141,6 +141,7 @@ func (e *Env) realComponents() []component {
 		}},
 		e.provisioner(),
 		e.certManager(),
+		e.dns(),
 	}
 }
 

@@ -116,6 +116,7 @@ rules:
   - system:kube-scheduler
   - system:kube-proxy
   - system:lab:provisioner
+  - system:lab:dns
   - system:lab:sim
   - system:serviceaccount:cert-manager:cert-manager
   - system:node:lab
@@ -163,6 +164,7 @@ func (e *Env) writeConfigs() error {
 		{"containerd/hosts/_default/hosts.toml", containerdHosts},
 		{"cni/conf/10-lab.conflist", fmt.Sprintf(cniConfig, cniNetwork, Bridge, e.Dir, PodCIDR, BridgeIP)},
 		{"kubelet/config.yaml", fmt.Sprintf(kubeletConfig, e.Dir, BridgeIP, CgroupRoot, DNSIP)},
+		{"dns/Corefile", e.dnsConfig()},
 		{"audit-policy.yaml", auditPolicy},
 	} {
 		if err := writeFile(e.path(f.path), []byte(f.content), 0o644); err != nil {

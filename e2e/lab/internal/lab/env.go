@@ -17,7 +17,7 @@ const (
 	PodCIDR     = "10.244.0.0/16"
 	ServiceCIDR = "10.96.0.0/16"
 	ServiceIP   = "10.96.0.1"  // the kubernetes Service
-	DNSIP       = "10.96.0.10" // reserved for a cluster DNS
+	DNSIP       = "10.96.0.10" // the cluster DNS
 	NodeName    = "lab"
 	CgroupRoot  = "seictl-lab"
 	cniNetwork  = "seictl-lab"

@@ -30,6 +30,8 @@ table inet %[1]s {
 	chain input {
 		type filter hook input priority 0; policy accept;
 		tcp dport { %[4]d, 10250, 10256 } iifname != { "lo", "%[2]s" } drop
+		# Name server, faults: nobody else has business with the bridge's address.
+		ip daddr %[5]s iifname != { "lo", "%[2]s" } drop
 	}
 }
 `
@@ -95,7 +97,7 @@ func (e *Env) prepareHost() error {
 	if err := os.WriteFile("/proc/sys/net/ipv4/conf/"+Bridge+"/forwarding", []byte("1"), 0o644); err != nil {
 		return fmt.Errorf("letting pods reach Services: %w", err)
 	}
-	if _, err := run(fmt.Sprintf(nftRules, nftTable, Bridge, ServiceCIDR, apiPort), "nft", "-f", "-"); err != nil {
+	if _, err := run(fmt.Sprintf(nftRules, nftTable, Bridge, ServiceCIDR, apiPort, BridgeIP), "nft", "-f", "-"); err != nil {
 		return fmt.Errorf("fencing the lab in: %w", err)
 	}
 	return e.makeCgroups()

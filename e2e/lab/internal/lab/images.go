@@ -38,6 +38,7 @@ var images = []image{
 	{name: "lab.invalid/sei-sidecar:v1", binary: "sidecar", path: "/sei-sidecar", env: []string{"SIDECAR_VERSION=v1"}},
 	{name: "lab.invalid/sei-sidecar:v2", binary: "sidecar", path: "/sei-sidecar", env: []string{"SIDECAR_VERSION=v2"}},
 	{name: "lab.invalid/kube-rbac-proxy:v0.21.0", binary: "rbac-proxy", path: "/kube-rbac-proxy"},
+	{name: "lab.invalid/caller:v1", binary: "caller", path: "/caller"},
 	{name: seictlImage, binary: seictlBinary, path: "/seictl"},
 }
 

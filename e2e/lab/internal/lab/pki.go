@@ -4,6 +4,7 @@ import (
 	"crypto/ecdsa"
 	"crypto/elliptic"
 	"crypto/rand"
+	"crypto/tls"
 	"crypto/x509"
 	"crypto/x509/pkix"
 	"encoding/base64"
@@ -18,12 +19,15 @@ import (
 // pair is a certificate and its key, PEM.
 type pair struct{ cert, key []byte }
 
-// identities are the lab's client certificates: file name, user and groups.
-// Names are what Kubernetes' own roles expect of its components.
-var identities = []struct {
+// identity is a client: file name, user and groups.
+type identity struct {
 	file, user string
 	groups     []string
-}{
+}
+
+// identities are those with a certificate of the lab.
+// Names are what Kubernetes' own roles expect of its components.
+var identities = []identity{
 	{"admin", "lab-admin", []string{"system:masters"}},
 	{"kube-controller-manager", "system:kube-controller-manager", nil},
 	{"kube-scheduler", "system:kube-scheduler", nil},
@@ -33,6 +37,7 @@ var identities = []struct {
 	{"cert-manager", "system:serviceaccount:cert-manager:cert-manager", []string{"system:masters"}},
 	{"provisioner", "system:lab:provisioner", []string{"system:masters"}},
 	{"labsim", "system:lab:sim", []string{"system:masters"}},
+	{clusterDNS, "system:lab:dns", nil},
 }
 
 // newKey makes a key, and its PEM.
@@ -83,7 +88,7 @@ func newCA(name string) (pair, *x509.Certificate, *ecdsa.PrivateKey, error) {
 // makePKI writes the lab's certificates, keys and kubeconfigs, once.
 func (e *Env) makePKI() error {
 	if _, err := os.Stat(e.path("pki", "complete")); err == nil {
-		return nil
+		return e.addIdentities()
 	}
 	ca, caCert, caKey, err := newCA("seictl-lab")
 	if err != nil {
@@ -108,21 +113,7 @@ func (e *Env) makePKI() error {
 		return err
 	}
 	for _, id := range identities {
-		client, _, _, err := sign(&x509.Certificate{
-			Subject:  pkix.Name{CommonName: id.user, Organization: id.groups},
-			KeyUsage: x509.KeyUsageDigitalSignature, ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageClientAuth},
-		}, caCert, caKey)
-		if err != nil {
-			return err
-		}
-		if err := e.writePair(id.file, client); err != nil {
-			return err
-		}
-		path := e.path("pki", id.file+".kubeconfig")
-		if id.file == "admin" {
-			path = e.Kubeconfig()
-		}
-		if err := writeFile(path, kubeconfig(e.ports.api, ca, client, id.user), 0o600); err != nil {
+		if err := e.makeIdentity(id, ca, caCert, caKey); err != nil {
 			return err
 		}
 	}
@@ -134,6 +125,51 @@ func (e *Env) makePKI() error {
 		return err
 	}
 	return writeFile(e.path("pki", "complete"), nil, 0o600)
+}
+
+// makeIdentity writes a client's certificate, key and kubeconfig.
+func (e *Env) makeIdentity(id identity, ca pair, caCert *x509.Certificate, caKey *ecdsa.PrivateKey) error {
+	client, _, _, err := sign(&x509.Certificate{
+		Subject:  pkix.Name{CommonName: id.user, Organization: id.groups},
+		KeyUsage: x509.KeyUsageDigitalSignature, ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageClientAuth},
+	}, caCert, caKey)
+	if err != nil {
+		return err
+	}
+	if err := e.writePair(id.file, client); err != nil {
+		return err
+	}
+	return writeFile(e.credential(id), kubeconfig(e.ports.api, ca, client, id.user), 0o600)
+}
+
+// credential is a client's kubeconfig.
+func (e *Env) credential(id identity) string {
+	if id.file == "admin" {
+		return e.Kubeconfig()
+	}
+	return e.pki(id.file + ".kubeconfig")
+}
+
+// addIdentities makes those that a lab lacks which an older build made.
+func (e *Env) addIdentities() error {
+	for _, id := range identities {
+		if _, err := os.Stat(e.credential(id)); err == nil {
+			continue
+		}
+		files, err := tls.LoadX509KeyPair(e.pki("ca.crt"), e.pki("ca.key"))
+		if err != nil {
+			return fmt.Errorf("reading the lab's CA: %w", err)
+		}
+		key, ok := files.PrivateKey.(*ecdsa.PrivateKey)
+		if !ok {
+			return fmt.Errorf("the lab's CA has a key of type %T", files.PrivateKey)
+		}
+		ca := pair{cert: pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: files.Leaf.Raw})}
+		if err := e.makeIdentity(id, ca, files.Leaf, key); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // writePair writes a certificate and its key to the lab's PKI directory.

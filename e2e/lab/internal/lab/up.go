@@ -117,20 +117,14 @@ func (e *Env) startAll(ctx context.Context) (int, error) {
 	return len(todo), nil
 }
 
-// unhealthy lists the components that have to be started, or started anew: not
-// running, not answering, or running an older build or other arguments.
+// unhealthy lists the components that have to be started, or started anew.
 func (e *Env) unhealthy(ctx context.Context) ([]component, error) {
 	list := e.components()
 	bad := make([]bool, len(list))
 	group, ctx := errgroup.WithContext(ctx)
 	for i, c := range list {
 		group.Go(func() error {
-			r, ok := e.running(c.name)
-			bad[i] = !ok || !slices.Equal(r.Argv, c.argv) || (strings.HasPrefix(c.argv[0], e.Cache) && r.Exe != exeStamp(c.argv[0]))
-			if bad[i] {
-				return nil
-			}
-			bad[i] = c.healthy(ctx, e) != nil
+			bad[i] = e.mustStart(ctx, c)
 			return nil
 		})
 	}
@@ -144,6 +138,16 @@ func (e *Env) unhealthy(ctx context.Context) ([]component, error) {
 		}
 	}
 	return todo, nil
+}
+
+// mustStart says whether a component does not run, does not answer, or runs an
+// older build or with other arguments.
+func (e *Env) mustStart(ctx context.Context, c component) bool {
+	r, ok := e.running(c.name)
+	if !ok || !slices.Equal(r.Argv, c.argv) || (strings.HasPrefix(c.argv[0], e.Cache) && r.Exe != exeStamp(c.argv[0])) {
+		return true
+	}
+	return c.healthy(ctx, e) != nil
 }
 
 // start starts a component anew and waits until it is healthy.
