@@ -34,6 +34,9 @@ func (s *S) promised(args []string) (made []*promise) {
 	var list struct{ Items []shown }
 	require.NoError(s, json.Unmarshal([]byte(r.out), &list), r.line)
 	for i := range list.Items {
+		if !s.promises.watched(list.Items[i].Node.Namespace) {
+			continue // a namespace that is not the scenario's: nobody has eyes on it
+		}
 		p := &promise{env: s.env, line: "seictl " + strings.Join(args, " "), shown: list.Items[i]}
 		p.node = types.NamespacedName{Namespace: p.shown.Node.Namespace, Name: p.shown.Node.Name}
 		require.NoError(s, p.begin(), r.line)

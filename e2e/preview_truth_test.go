@@ -87,6 +87,13 @@ func (s *S) watchPromises() {
 	p.plans[s.ns], p.pods[s.ns] = plans, s.history
 }
 
+// watched says whether somebody has an eye on a namespace.
+func (ps *promises) watched(ns string) bool {
+	ps.mu.Lock()
+	defer ps.mu.Unlock()
+	return ps.pods[ns] != nil
+}
+
 // begin takes down how things stand.
 func (p *promise) begin() error {
 	node, err := p.live()
