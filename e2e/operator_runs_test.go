@@ -31,6 +31,7 @@ func (s *S) born(name string, edits ...func(*v1alpha1.SeiNode)) *Node {
 	s.create(m)
 	n := &Node{s: s, name: name}
 	n.eventually("Ready", isReady)
+	n.foreseen()
 	return n
 }
 
@@ -55,6 +56,7 @@ func isReady(o *v1alpha1.SeiNode) bool {
 func (n *Node) awaitUpdate() {
 	n.s.Helper()
 	n.eventually("the edit is carried out", func(o *v1alpha1.SeiNode) bool { return isReady(o) && !o.Status.Plan.Active() })
+	n.foreseen()
 }
 
 // requireCycles requires so many incarnations of each node's pod.

@@ -118,6 +118,16 @@ func (s *S) foreseen() {
 	}
 }
 
+// foreseen closes the promises about the node: what was foreseen has happened.
+func (n *Node) foreseen() {
+	n.s.Helper()
+	for _, p := range n.s.promises.of(n.s.ns) {
+		if p.waits && p.node.Name == n.name {
+			p.close()
+		}
+	}
+}
+
 func isFile(path string) bool {
 	_, err := os.Stat(path)
 	return err == nil
