@@ -20,6 +20,7 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/types"
+	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/yaml"
 
 	"sei.io/seictl/config"
@@ -131,6 +132,8 @@ func (p *prometheus) applyMonitoring() (e endpoint) {
 			require.NoError(p.s, err)
 			require.NoError(p.s, json.Unmarshal(data, &e))
 		case o.GroupVersionKind().Group != "monitoring.coreos.com":
+			// It may be there, from a suite that was killed.
+			require.NoError(p.s, client.IgnoreNotFound(p.s.client.Delete(p.s.Context(), o.DeepCopy())))
 			p.s.create(o)
 		}
 	}

@@ -48,13 +48,13 @@ var runbooks = []runbook{
 		alert: "SeiNodePlanStuck", noOperator: true,
 		provoke: func(s *S) *Node {
 			n := s.running()
-			n.applyKilledAt("before/replace-pod", "--image", imageV2).exits(killed)
+			n.applyKilledAt("before/observe-image", "--image", imageV2).exits(killed)
 			return n
 		},
 		blocks: []followed{
-			{says: []string{"apply-statefulset Complete", "replace-pod", "mark-ready Pending"}},
+			{says: []string{"apply-statefulset Complete", "observe-image", "mark-ready Pending"}},
 			{says: []string{"cli/", "No resources found"}},
-			{says: []string{"ax-0-0 2/2 Running"}},
+			{says: []string{"NAME READY STATUS", "ax-0-0 "}},
 			{says: []string{"Done", imageV2}, fix: true},
 		},
 		after: func(n *Node) { require.Equal(n.s, imageV2, n.get().Status.CurrentImage) },
@@ -95,7 +95,7 @@ var runbooks = []runbook{
 			{says: []string{"condition met"}, fix: true},
 			{says: []string{`pod "ax-0-0" deleted`, "pod/ax-0-0 condition met", "verified", "ok equal"}, fix: true},
 		},
-		after: func(n *Node) { n.requireTLS("Secret/ax-0-tls") },
+		after: (*Node).requireServing,
 	},
 	{
 		alert:   "SeiNodeSidecarTLSCertificateExpiring",
