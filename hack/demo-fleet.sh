@@ -42,7 +42,7 @@ run seictl node explain "$bad" -n "$namespace"
 
 say "The cause is gone: go on where it stopped"
 proxy DELETE ''
-run seictl fleet resume --chain "$chain" --yes
+run seictl fleet resume --chain "$chain"
 run seictl node verify --chain "$chain" -n "$namespace"
 
 say "The same command again has nothing to do"

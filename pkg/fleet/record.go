@@ -117,6 +117,8 @@ type Record struct {
 // ObjectRecord is one object that is edited.
 type ObjectRecord struct {
 	Object
+	// UID that it had when the rollout was planned, or went on last.
+	UID types.UID `json:"uid,omitempty"`
 	// Found is the TLS that it asked for when the rollout was planned; nil for off. It is not Previous where the rollout takes
 	// the place of one that failed.
 	Found *v1alpha1.SidecarTLSConfig `json:"found"`
@@ -135,7 +137,9 @@ type ObjectRecord struct {
 type NodeRecord struct {
 	Namespace string `json:"namespace"`
 	Name      string `json:"name"`
-	Mode      string `json:"mode"`
+	// UID that it had when the rollout was planned, or went on last.
+	UID  types.UID `json:"uid,omitempty"`
+	Mode string    `json:"mode"`
 	// Object is the index of what is edited for it.
 	Object int `json:"object"`
 	// Wave in which it goes, from 0; wave 0 is the canaries' where there are any.

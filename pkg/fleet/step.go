@@ -9,6 +9,7 @@ import (
 
 	"sei.io/seictl/api/v1alpha1"
 	"sei.io/seictl/pkg/deployment"
+	"sei.io/seictl/pkg/plan"
 )
 
 // Decision is what a rollout does next.
@@ -268,9 +269,11 @@ func (s *stepper) rest() {
 	s.out.Edits, s.out.Retries, s.out.Probes = nil, nil, nil
 }
 
-// Reopen has a rollout go on: what failed or was skipped gets another turn, canaries first.
-func (r *Record) Reopen() {
+// Reopen has a rollout go on: what failed or was skipped gets another turn, canaries first, and so does what was created
+// anew since: it is not what the record speaks of.
+func (r *Record) Reopen(v View) {
 	r.State, r.Reason, r.By, r.EndedAt = Running, "", "", nil
+	r.renew(v)
 	for i := range r.Nodes {
 		n := &r.Nodes[i]
 		if n.Outcome != NodeFailed && n.Outcome != Skipped {
@@ -282,6 +285,50 @@ func (r *Record) Reopen() {
 			r.BakeFrom, r.Baked = nil, false
 		}
 	}
+}
+
+// renew takes objects and nodes that carry a name of the record and are others for what they are: not had their turn.
+func (r *Record) renew(v View) {
+	for i := range r.Objects {
+		o := &r.Objects[i]
+		uid, tls := v.object(o.Object)
+		if o.UID != "" && uid != "" && uid != o.UID {
+			o.Found, o.Previous, o.Edited, o.Clean = tls, tls, false, false
+		}
+		if uid != "" {
+			o.UID = uid
+		}
+	}
+	for i := range r.Nodes {
+		n := &r.Nodes[i]
+		live := v.Nodes[n.Key()]
+		if live == nil {
+			continue
+		}
+		if n.UID != "" && live.UID != n.UID {
+			*n = NodeRecord{Namespace: n.Namespace, Name: n.Name, Mode: live.Mode(), Object: n.Object, Wave: n.Wave,
+				Was: plan.TLSText(live.Status.CurrentSidecarTLS.Config()), Restart: n.Restart, Outcome: Pending}
+			r.Objects[n.Object].Clean = false
+			if r.CanaryWave(n.Wave) {
+				r.BakeFrom, r.Baked = nil, false
+			}
+		}
+		n.UID = live.UID
+	}
+}
+
+// object is the UID of an object and the TLS that it asks for; empty when it is not there.
+func (v View) object(o Object) (types.UID, *v1alpha1.SidecarTLSConfig) {
+	if o.Kind == KindDeployment {
+		if d := v.Deployments[o.Key()]; d != nil {
+			return d.UID, TLSOf(&d.Spec.Template.Spec)
+		}
+		return "", nil
+	}
+	if n := v.Nodes[o.Key()]; n != nil {
+		return n.UID, TLSOf(&n.Spec)
+	}
+	return "", nil
 }
 
 // Cycling says whether a node is in a pod cycle of the rollout.

@@ -65,10 +65,50 @@ func TestCanaryStopsTheFleet(t *testing.T) {
 
 		// The issuer is repaired: the same rollout goes on with another attempt.
 		w.fails = map[string]string{}
-		r.Reopen()
+		r.Reopen(w.view())
 		r = w.run(r)
 		require.Equal(t, fleet.Complete, r.State, r.Reason)
 		require.Len(t, w.cycles, 4)
+	}
+}
+
+// Nodes that were deleted and created anew under the same names have not had their turn, whatever the record says of the
+// names.
+func TestReopenKnowsNewNodesOfOldNames(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	w.node("ax-0")
+	w.snd("syncer", 2, 1)
+	w.fails["syncer-1"] = "the proxy crashes"
+	s := w.strategy()
+	_, r := w.build(enable, s)
+	r = w.run(r)
+	require.Equal(t, fleet.Failed, r.State)
+	require.Equal(t, fleet.Done, outcomes(r)["ax-0"])
+
+	for _, n := range w.nodes {
+		n.UID += "-anew"
+		for i := range n.OwnerReferences {
+			n.OwnerReferences[i].UID += "-anew"
+		}
+		n.Spec.Sidecar = nil
+		w.settle(n)
+	}
+	for _, d := range w.deployments {
+		d.UID += "-anew"
+		d.Annotations, d.Spec.Template.Spec.Sidecar = nil, nil
+	}
+	w.fails, w.edits = map[string]string{}, nil
+	clear(w.cycles)
+	r.Reopen(w.view())
+	r = w.run(r)
+	require.Equal(t, fleet.Complete, r.State, r.Reason)
+	require.Len(t, w.cycles, 3, "each had its turn again")
+	for _, n := range w.nodes {
+		require.True(t, n.Status.CurrentSidecarTLS.Config().Equal(issuerTLS), n.Name)
+	}
+	for _, o := range r.Objects {
+		require.Nil(t, o.Previous, "an undo returns to what the new object had")
 	}
 }
 

@@ -5,6 +5,8 @@ import (
 	"slices"
 	"time"
 
+	"k8s.io/apimachinery/pkg/types"
+
 	"sei.io/seictl/api/v1alpha1"
 	"sei.io/seictl/pkg/deployment"
 )
@@ -25,7 +27,7 @@ func (b *builder) record() *Record {
 		index[n.Object] = len(r.Objects)
 		goal, _ := b.Goal.For(n.Object)
 		found := b.previous(n)
-		r.Objects = append(r.Objects, ObjectRecord{Object: n.Object, Found: found, Previous: found, Target: goal})
+		r.Objects = append(r.Objects, ObjectRecord{Object: n.Object, UID: b.uid(n.Object), Found: found, Previous: found, Target: goal})
 	}
 	for i := range b.plan.Nodes {
 		n := &b.plan.Nodes[i]
@@ -135,12 +137,27 @@ func (b *builder) wave(r *Record, wave int, nodes []*NodePlan) {
 		w.Nodes = append(w.Nodes, n.Namespace+"/"+n.Name)
 		object := slices.IndexFunc(r.Objects, func(o ObjectRecord) bool { return o.Object == n.Object })
 		r.Nodes = append(r.Nodes, NodeRecord{
-			Namespace: n.Namespace, Name: n.Name, Mode: n.Mode, Object: object, Wave: wave, Was: n.From,
+			Namespace: n.Namespace, Name: n.Name, Mode: n.Mode,
+			UID: b.uid(Object{Kind: KindNode, Namespace: n.Namespace, Name: n.Name}), Object: object, Wave: wave, Was: n.From,
 			Restart: n.PodCycles > 0, Outcome: Pending, Again: n.Reason != "",
 		})
 		b.plan.Restarts += n.PodCycles
 	}
 	b.plan.Waves = append(b.plan.Waves, w)
+}
+
+// uid of an object; empty when it is not there.
+func (b *builder) uid(o Object) types.UID {
+	if o.Kind == KindDeployment {
+		if d := b.deployments[o.Key()]; d != nil {
+			return d.UID
+		}
+		return ""
+	}
+	if n := b.node(o.Key()); n != nil {
+		return n.UID
+	}
+	return ""
 }
 
 // estimate tells from the pod cycles that the fleet has been through how long this takes.

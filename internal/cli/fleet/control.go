@@ -171,7 +171,7 @@ func (s *session) resume(ctx context.Context, e *entry, p *proposal) error {
 		l.release(ctx, r)
 		return s.finish(r, nil)
 	}
-	r.entry.record.Reopen()
+	r.entry.record.Reopen(viewOf(p.observed, s.Now()))
 	r.report.start(r.entry.record, "going on with")
 	return s.finish(r, r.run(ctx, l))
 }
