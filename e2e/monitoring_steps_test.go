@@ -101,7 +101,7 @@ func (m *monitored) unsound() {
 		{"SANs replaced", v1alpha1.ReasonTLSSecretSANsMismatch, m.ca.secret("own", short, shortKey), []string{n.names()[1]}},
 		{"wrong type", v1alpha1.ReasonTLSSecretMalformed, opaque, []string{"Opaque", "kubernetes.io/tls"}},
 		{"empty", v1alpha1.ReasonTLSSecretMalformed, m.ca.secret("own", nil, nil), []string{"tls.crt"}},
-		{"key of another", v1alpha1.ReasonTLSSecretMalformed, m.ca.secret("own", good, otherKey), []string{"key"}},
+		{"key of another", v1alpha1.ReasonTLSSecretMalformed, m.ca.secret("own", good, otherKey), []string{"is not the key of the certificate"}},
 		{"expired", v1alpha1.ReasonTLSSecretExpired, m.ca.secret("own", old, oldKey), []string{"expired"}},
 		{"not yet valid", v1alpha1.ReasonTLSSecretNotYetValid, m.ca.secret("own", young, youngKey), []string{"valid from"}},
 	} {
