@@ -160,6 +160,7 @@ func (m *monitored) denied() {
 			return meta.IsStatusConditionTrue(o.Status.Conditions, v1alpha1.ConditionSidecarTLSSecretReady)
 		})
 		m.withinOneScrape(n, 1, time.Now())
+		m.prometheus.awaitNone(m.alert(notReady, "firing", n))
 	})
 }
 
@@ -168,6 +169,7 @@ func (m *monitored) operatorGone() {
 	n := m.own
 	m.keepsPod(n, func() {
 		m.delete("own", &corev1.Secret{})
+		m.withinOneScrape(n, 0, m.says(n, time.Now(), metav1.ConditionFalse, v1alpha1.ReasonTLSSecretNotFound))
 		m.prometheus.awaitValue(m.alert(notReady, "firing", n), 1)
 		m.scaleOperator(0)
 		m.prometheus.awaitValue(`ALERTS{alertname="SeictlOperatorAbsent",alertstate="firing"}`, 1)
