@@ -9,9 +9,11 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/runtime/schema"
+	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"sei.io/seictl/api/v1alpha1"
 	"sei.io/seictl/pkg/plan"
+	"sei.io/seictl/pkg/resources"
 	"sei.io/seictl/pkg/tasks"
 )
 
@@ -112,6 +114,35 @@ func TestAcceptanceIsStoredAtOnce(t *testing.T) {
 		w.pass()
 	}
 	require.True(t, plan.PointOfNoReturn(w.node().Status.Plan))
+}
+
+// The pod becomes Ready between what a pass reads at its start and the task that waits for it.
+func TestAPlanThatWaitedForThePodDoesNotEndWithOneThatIsNotReady(t *testing.T) {
+	n := running(nil)
+	w := newWorld(t, n, objects(t, n)...)
+	w.edit(func(n *v1alpha1.SeiNode) { n.Spec.Image = "seid:v2" })
+	ready := func(status corev1.ConditionStatus) {
+		var pod corev1.Pod
+		require.NoError(t, w.client.Get(t.Context(), client.ObjectKey{Namespace: n.Namespace, Name: resources.PodName(n.Name)}, &pod))
+		pod.Status.Conditions = []corev1.PodCondition{{Type: corev1.PodReady, Status: status}}
+		require.NoError(t, w.client.Update(t.Context(), &pod))
+	}
+	asked := 0
+	w.script[v1alpha1.TaskMarkReady] = func(tasks.Input) (tasks.Result, error) {
+		if asked++; asked == 1 {
+			ready(corev1.ConditionFalse)
+			r := tasks.Wait("waiting for seid")
+			r.Output = &v1alpha1.TaskOutput{Accepted: true}
+			return r, nil
+		}
+		ready(corev1.ConditionTrue)
+		return tasks.Completed(&v1alpha1.TaskOutput{Accepted: true}), nil
+	}
+	for asked < 2 {
+		w.pass()
+	}
+	require.Nil(t, w.node().Status.Plan)
+	require.Equal(t, "True Ready", condition(w.node(), v1alpha1.ConditionReady))
 }
 
 func TestStampsLatchedTarget(t *testing.T) {

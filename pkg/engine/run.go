@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"time"
 
+	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"sei.io/seictl/api/v1alpha1"
@@ -108,6 +109,7 @@ func (p *pass) runTask(ctx context.Context, active *v1alpha1.Plan, i int) bool {
 		return true
 	case plan.StepFinished:
 		p.stamp(ctx, active, task)
+		p.refreshPod(ctx)
 		p.complete(active)
 	case plan.StepFailed:
 		p.fail(ctx, active)
@@ -149,6 +151,18 @@ func (p *pass) stamp(ctx context.Context, active *v1alpha1.Plan, t *v1alpha1.Tas
 		st.CurrentSidecarTLS = served
 	case v1alpha1.TaskConfigApply:
 		st.AppliedConfigHash = t.Params.ConfigApply.Hash
+	}
+}
+
+// refreshPod has the status say of the pod what the last task saw, which may be newer than what the pass began with: a plan
+// that waited for a pod to be Ready must not end with one that is not.
+func (p *pass) refreshPod(ctx context.Context) {
+	if p.snapshot.Pod == nil {
+		return
+	}
+	var pod corev1.Pod
+	if found, err := p.get(ctx, p.snapshot.Pod.Name, &pod); err == nil && found && pod.UID == p.snapshot.Pod.UID {
+		p.snapshot.Pod = &pod
 	}
 }
 
