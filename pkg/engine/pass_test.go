@@ -125,7 +125,7 @@ func TestAPlanThatWaitedForThePodDoesNotEndWithOneThatIsNotReady(t *testing.T) {
 		var pod corev1.Pod
 		require.NoError(t, w.client.Get(t.Context(), client.ObjectKey{Namespace: n.Namespace, Name: resources.PodName(n.Name)}, &pod))
 		pod.Status.Conditions = []corev1.PodCondition{{Type: corev1.PodReady, Status: status}}
-		require.NoError(t, w.client.Update(t.Context(), &pod))
+		require.NoError(t, w.client.Status().Update(t.Context(), &pod))
 	}
 	asked := 0
 	w.script[v1alpha1.TaskMarkReady] = func(tasks.Input) (tasks.Result, error) {
