@@ -147,6 +147,16 @@ var toggles = []Scenario{
 		},
 	},
 	{
+		Name: "reached-by-name", Kubelet: "a Deployment looks names up in the cluster's DNS",
+		Happens: "A service in the cluster calls a node's sidecar by name while TLS is turned on, and off again.",
+		See: "Without TLS `http://<node>.<namespace>.svc.<domain>:7777` answers, with TLS https on port 8443: under this name and " +
+			"that of the pod, `<node>-0.<node>.<namespace>.svc.<domain>`, with a certificate for both. Only one of the ports is " +
+			"open at a time.",
+		Do: "Have callers change over with the node: port 8443, the issuer's CA, and a token of audience sei-sidecar whose " +
+			"ServiceAccount may get seinodetasks of the node's name.",
+		Run: reachedByName,
+	},
+	{
 		Name:    "delete-and-recreate",
 		Happens: "The SeiNode is deleted, and created again under the same name.",
 		See:     "Its PersistentVolumeClaim stays, and the new node adopts it: chain data survives.",
