@@ -75,7 +75,7 @@ clean: ## Remove what was built
 ##@ Test
 
 .PHONY: test
-test: test-unit e2e ## Run the unit tests, then the end-to-end tests on the lab (needs root on Linux)
+test: test-unit e2e e2e-sim ## Run the unit tests, then the end-to-end tests on both tiers of the lab (needs root on Linux)
 
 .PHONY: test-unit
 test-unit: ## Run the tests that need no cluster
@@ -90,6 +90,10 @@ E2E_RUN ?= ^TestCRD|^TestScenarios$$/^(enable|apply-again|issuer-missing|image-a
 e2e: build-failpoints lab-up ## Run the end-to-end tests that gate a change, on the lab
 	KUBECONFIG=$(LAB_KUBECONFIG) SEICTL_BIN=$(CURDIR)/bin/seictl SEICTL_FAILPOINTS_BIN=$(CURDIR)/bin/seictl-failpoints \
 	  go test -tags e2e -count=1 -timeout $(E2E_TIMEOUT) -run '$(E2E_RUN)' $(GOTESTFLAGS) ./e2e/...
+
+.PHONY: e2e-sim
+e2e-sim: ## Run the end-to-end tests that gate a change on the sim tier of the lab
+	$(ON_SIM) e2e
 
 .PHONY: e2e-all
 e2e-all: ## Run every end-to-end test

@@ -393,11 +393,3 @@ func (n *Node) starts() (versions []string) {
 	}
 	return versions
 }
-
-// deletePod deletes the pod, as an eviction does, and returns its UID.
-func (n *Node) deletePod() types.UID {
-	n.s.Helper()
-	pod := n.pod()
-	require.NoError(n.s, n.s.client.Delete(n.s.Context(), pod))
-	return pod.UID
-}

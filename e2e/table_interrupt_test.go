@@ -4,14 +4,15 @@ package e2e
 
 import (
 	"errors"
+	"fmt"
 	"os"
 	"slices"
 	"strconv"
+	"strings"
 	"time"
 
 	cmv1 "github.com/cert-manager/cert-manager/pkg/apis/certmanager/v1"
 	"github.com/stretchr/testify/require"
-	corev1 "k8s.io/api/core/v1"
 
 	"sei.io/seictl/api/v1alpha1"
 )
@@ -212,8 +213,7 @@ func killedInARepair(s *S) {
 	}
 	for _, point := range during(v1alpha1.MarkReady, append(around(v1alpha1.TaskMarkReady), "before-post/mark-ready", "posted/mark-ready")...) {
 		n.cycles(1, func() {
-			uid := n.deletePod()
-			n.podWhen("the proxy of the new pod runs", func(p *corev1.Pod) bool { return p.UID != uid && runs(p, proxy) })
+			n.evict()
 			n.applyKilledAt(point).exits(killed)
 			n.apply().exits(done)
 			n.requireServing() // later, as after any restart: seid may have to catch up
@@ -235,4 +235,24 @@ func killedAtBirth(s *S) {
 		require.Equal(s, []string{"v1"}, n.starts())
 		s.delete(n.name, &v1alpha1.SeiNode{})
 	}
+}
+
+// evict deletes the pod and waits until its successor waits to be marked ready, which a preview shows.
+func (n *Node) evict() {
+	n.s.Helper()
+	n.deletePod()
+	n.s.eventually("the new pod's sidecar holds seid back", func() error {
+		if r := n.plan(); !strings.Contains(r.out, string(v1alpha1.MarkReady)) {
+			return fmt.Errorf("the plan is: %s", r.text())
+		}
+		return nil
+	})
+}
+
+// deletePod deletes the pod, as an eviction does, and returns its UID.
+func (n *Node) deletePod() types.UID {
+	n.s.Helper()
+	pod := n.pod()
+	require.NoError(n.s, n.s.client.Delete(n.s.Context(), pod))
+	return pod.UID
 }

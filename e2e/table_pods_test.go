@@ -59,8 +59,7 @@ var pods = []Scenario{
 		Run: func(s *S) {
 			n := s.running(withTLS(*byIssuer(issuerA)))
 			n.cycles(1, func() {
-				uid := n.deletePod()
-				n.podWhen("the proxy of the new pod runs", func(p *corev1.Pod) bool { return p.UID != uid && runs(p, proxy) })
+				n.evict()
 				n.apply().exits(done)
 			})
 			require.Equal(s, v1alpha1.MarkReady, n.get().Status.LastPlan.Kind)

@@ -50,8 +50,9 @@ func (p *pass) conclude() {
 	if p.decision.Detail != "" {
 		p.out.Detail = p.decision.Detail
 	}
+	// What was found before a plan ended says nothing of what is due after it: the pass that follows at once does.
 	p.out.Settled = !active && p.decision.Idle == plan.NotIdle && p.snapshot.ForeignController == "" &&
-		!p.report.NodeUpdateDue() && st.Phase == v1alpha1.PhaseRunning
+		!p.report.NodeUpdateDue() && st.Phase == v1alpha1.PhaseRunning && p.out.RequeueAfter != Immediately
 	if p.out.Settled && p.snapshot.Sidecar != drift.SidecarOK {
 		p.out.Settled, p.out.Awaits = false, awaitsText(p.snapshot)
 		p.wakeAfter(sidecarPoll)

@@ -269,6 +269,7 @@ func (w *world) settle() Outcome {
 		require.LessOrEqual(w.t, w.requests["patch status"]-before, 1, "at most one status patch a pass")
 		switch {
 		case out.RequeueAfter == Immediately:
+			require.False(w.t, out.Settled, "what asks for another pass is not settled")
 		case out.RequeueAfter > 0 && out.RequeueAfter <= progressDelay:
 			w.now = w.now.Add(out.RequeueAfter)
 		default:
