@@ -239,7 +239,20 @@ func (n *Node) requireSettled(seed int) {
 	require.Equal(n.s, sts.Status.UpdateRevision, pod.Labels["controller-revision-hash"], "sequence %d: an eviction would bring nothing new", seed)
 	if tls := node.Status.CurrentSidecarTLS; tls != nil {
 		n.requireTLS(tls.Config().String())
-	} else {
-		n.requireNoTLSLeft()
+		return
 	}
+	// The Secret of a Certificate that somebody deleted stays: nobody knows any more that it was issued for the node.
+	n.requireGone(n.certificateName(), &cmv1.Certificate{})
+	n.requireGone(n.name+"-rbac-proxy-config", &corev1.ConfigMap{})
+	require.Nil(n.s, containerNamed(pod, proxy), "sequence %d", seed)
+}
+
+// containerNamed is an init container of a pod; nil without one of that name.
+func containerNamed(pod *corev1.Pod, name string) *corev1.Container {
+	for i := range pod.Spec.InitContainers {
+		if pod.Spec.InitContainers[i].Name == name {
+			return &pod.Spec.InitContainers[i]
+		}
+	}
+	return nil
 }
