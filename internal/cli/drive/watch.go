@@ -6,6 +6,7 @@ import (
 	"maps"
 	"time"
 
+	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
@@ -19,6 +20,7 @@ import (
 	"sei.io/seictl/pkg/engine"
 	"sei.io/seictl/pkg/operator"
 	"sei.io/seictl/pkg/plan"
+	"sei.io/seictl/pkg/resources"
 )
 
 // watch follows the nodes while somebody else drives.
@@ -30,7 +32,7 @@ func (d *Driver) watch(ctx context.Context, t *tracker) error {
 	errs := make(chan error, len(namespaces))
 	for ns := range namespaces {
 		f := &Follower{Cluster: d.Cluster, Namespace: ns, Seen: func(key types.NamespacedName, node *v1alpha1.SeiNode) {
-			t.update(d.seen(key, node))
+			t.update(d.seen(ctx, key, node))
 		}, Trouble: func(err error) {
 			d.Progress.Say("the cluster does not answer (%s): waiting for it; the nodes go on without this command", err)
 		}}
@@ -54,11 +56,21 @@ func (d *Driver) watch(ctx context.Context, t *tracker) error {
 	return first
 }
 
-// seen is what a watcher knows of a node: its status.
-func (d *Driver) seen(key types.NamespacedName, node *v1alpha1.SeiNode) operator.NodeUpdate {
+// seen is what a watcher knows of a node: its status, and whether there is a pod. An operator that is away leaves a status
+// behind that says that all is well.
+func (d *Driver) seen(ctx context.Context, key types.NamespacedName, node *v1alpha1.SeiNode) operator.NodeUpdate {
 	u := operator.NodeUpdate{Key: key, Node: node}
-	if node != nil {
-		u.Outcome = Outcome(node, preview.Input{Node: node, Settings: d.Settings, Now: d.Now()})
+	if node == nil {
+		return u
+	}
+	u.Outcome = Outcome(node, preview.Input{Node: node, Settings: d.Settings, Now: d.Now()})
+	if u.Outcome.Settled {
+		var pod corev1.Pod
+		name := types.NamespacedName{Namespace: key.Namespace, Name: resources.PodName(key.Name)}
+		if err := d.Cluster.Client.Get(ctx, name, &pod); apierrors.IsNotFound(err) || (err == nil && pod.DeletionTimestamp != nil) {
+			u.Outcome.Settled = false
+			u.Outcome.Awaits = fmt.Sprintf("pod %s is gone, and the operator has not said so yet", name)
+		}
 	}
 	return u
 }

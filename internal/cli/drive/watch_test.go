@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/stretchr/testify/require"
+	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime/schema"
@@ -29,7 +30,8 @@ import (
 // watching is a driver that does not hold the Lease, over a fake cluster.
 func watching(t *testing.T, node *v1alpha1.SeiNode) (*Driver, client.Client, *bytes.Buffer) {
 	t.Helper()
-	c := fake.NewClientBuilder().WithScheme(factory.Scheme()).WithStatusSubresource(node).WithObjects(node).Build()
+	pod := &corev1.Pod{ObjectMeta: metav1.ObjectMeta{Namespace: node.Namespace, Name: node.Name + "-0"}}
+	c := fake.NewClientBuilder().WithScheme(factory.Scheme()).WithStatusSubresource(node).WithObjects(node, pod).Build()
 	out := &bytes.Buffer{}
 	return &Driver{
 		Cluster: &factory.Cluster{Client: c, Host: "fake"}, Settings: settings.Default(), Now: time.Now,
@@ -76,6 +78,26 @@ func TestRunWatchesUntilSettled(t *testing.T) {
 	require.NoError(t, got.err)
 	require.Equal(t, Done, got.results[0].State)
 	require.NotContains(t, out.String(), "\x1b")
+}
+
+// The status of a node whose operator is away says that all is well, whatever becomes of its pod.
+func TestRunDoesNotTrustAStatusWithoutAPod(t *testing.T) {
+	peek, absent := leaderPeek, leaderAbsent
+	leaderPeek, leaderAbsent = time.Millisecond, 50*time.Millisecond
+	t.Cleanup(func() { leaderPeek, leaderAbsent = peek, absent })
+	n := running()
+	d, c, _ := watching(t, n)
+	goal := []Goal{{Key: client.ObjectKeyFromObject(n)}}
+	results, err := d.Run(t.Context(), goal)
+	require.NoError(t, err)
+	require.Equal(t, Done, results[0].State)
+
+	require.NoError(t, c.Delete(t.Context(), &corev1.Pod{ObjectMeta: metav1.ObjectMeta{Namespace: n.Namespace, Name: n.Name + "-0"}}))
+	d.peekLeader = func(context.Context) (*lock.Record, error) { return nil, nil }
+	results, err = d.Run(t.Context(), goal)
+	require.ErrorContains(t, err, "no operator has led")
+	require.Equal(t, Working, results[0].State)
+	require.Contains(t, results[0].Detail, "pod fleet/ax-0-0 is gone")
 }
 
 func TestRunEndsWhenNoOperatorLeads(t *testing.T) {
