@@ -216,12 +216,6 @@ func rollingBack(o *v1alpha1.SeiNode) bool {
 	return o.Status.Plan.Active() && o.Status.Plan.Kind == v1alpha1.NodeRollback
 }
 
-// runs says whether a container of the pod runs and, by its startup probe, listens.
-func runs(p *corev1.Pod, container string) bool {
-	status := statusOf(p, container)
-	return status != nil && status.State.Running != nil && status.Started != nil && *status.Started
-}
-
 // restarted says whether a container of the pod started more than once.
 func restarted(container string) func(*corev1.Pod) bool {
 	return func(p *corev1.Pod) bool {
