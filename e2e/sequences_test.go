@@ -136,12 +136,16 @@ func (w *wanderer) wander() {
 	}
 	w.tell("all is well again")
 	w.heal()
-	w.edit(func(o *v1alpha1.SeiNode) {
-		o.Spec.Paused = false
-		metav1.SetMetaDataAnnotation(&o.ObjectMeta, v1alpha1.AnnotationRetryRequestedAt, time.Now().Format(time.RFC3339Nano))
-	})
+	w.edit(func(o *v1alpha1.SeiNode) { o.Spec.Paused = false })
 	settled = w.until(func(o *v1alpha1.SeiNode) bool {
 		want := drift.Target(o)
+		if o.Status.Hold != nil && !o.Status.Plan.Active() && o.Status.Hold.RetrySeen == o.Annotations[v1alpha1.AnnotationRetryRequestedAt] {
+			// What went wrong before is over, and what it led to is held: it is for a user to say so.
+			w.tell("retry: %s", o.Status.Hold.Reason)
+			w.edit(func(o *v1alpha1.SeiNode) {
+				metav1.SetMetaDataAnnotation(&o.ObjectMeta, v1alpha1.AnnotationRetryRequestedAt, time.Now().Format(time.RFC3339Nano))
+			})
+		}
 		return isReady(o) && !o.Status.Plan.Active() && o.Status.CurrentImage == want.Image &&
 			o.Status.CurrentSidecarTLS.Config().Equal(want.SidecarTLS)
 	})
