@@ -181,15 +181,20 @@ func (w *world) gone() {
 	}, patience, 5*time.Millisecond)
 }
 
-// markReady tells the sidecar of a pod without TLS.
+// markReady tells the sidecar of a pod without TLS, once it listens: a container that runs may be about to.
 func (w *world) markReady(ip string) {
 	w.Helper()
 	body, err := json.Marshal(map[string]any{"type": "mark-ready"})
 	require.NoError(w, err)
-	req, err := http.NewRequestWithContext(w.Context(), http.MethodPost, "http://"+ip+":7777/v0/tasks", bytes.NewReader(body))
-	require.NoError(w, err)
-	resp, err := http.DefaultClient.Do(req)
-	require.NoError(w, err)
+	var resp *http.Response
+	require.Eventually(w, func() bool {
+		req, err := http.NewRequestWithContext(w.Context(), http.MethodPost, "http://"+ip+":7777/v0/tasks", bytes.NewReader(body))
+		if err != nil {
+			return false
+		}
+		resp, err = http.DefaultClient.Do(req)
+		return err == nil
+	}, patience, 5*time.Millisecond, "the sidecar listens")
 	require.NoError(w, resp.Body.Close())
 	require.Equal(w, http.StatusCreated, resp.StatusCode)
 }
