@@ -46,6 +46,7 @@ func TestBenchFleet(t *testing.T) {
 	report := reporter("bench-fleet")
 	// The chain that is rolled out has nearly all, one has a single node to compare with; the others must not matter.
 	others := nodes / 10
+	s.chainBudget(budget) // what is asked for counts only as far as the budget of the chain goes
 	mine := nodes - 2*others - 1
 	op := s.benchOperator()
 	s.benchNodes(0, mine, s.chain)
