@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"github.com/stretchr/testify/require"
+	coordinationv1 "k8s.io/api/coordination/v1"
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/api/meta"
@@ -290,6 +291,16 @@ func killedRun(s *S) {
 		c = start()
 	}
 	s.awaitDeployment("fleet", within)
+	s.eventually("the last one leads", func() error {
+		var l coordinationv1.Lease
+		if err := s.client.Get(s.Context(), types.NamespacedName{Namespace: "sei-system", Name: "seictl-engine"}, &l); err != nil {
+			return err
+		}
+		if pid := fmt.Sprintf("pid=%d,", c.cmd.Process.Pid); l.Spec.HolderIdentity == nil || !strings.Contains(*l.Spec.HolderIdentity, pid) {
+			return fmt.Errorf("the Lease is not that of %s", pid)
+		}
+		return nil
+	})
 	c.signal(os.Interrupt)
 	<-c.ended
 	o.requireAtMost(s, 1)
