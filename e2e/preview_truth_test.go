@@ -252,7 +252,14 @@ func (p *promise) happened() (plans []v1alpha1.PlanSummary, cycles int, err erro
 		return nil, 0, err
 	}
 	cycles = pods - p.pods
-	if p.objects.pod(p.node.Name) == "" && cycles > 0 {
+	switch {
+	case p.objects.pod(p.node.Name) != "" || cycles == 0:
+	case p.activePlan != "":
+		// The old pod was deleted and the new one is about to come: whether that still is a pod cycle is a matter of moments.
+		if shown := p.shown.PodCycles; cycles == shown+1 {
+			cycles = shown
+		}
+	default:
 		cycles-- // the first one replaces none
 	}
 	// That the plan under way gives way is shown by the one that is shown instead.
