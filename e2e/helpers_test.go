@@ -93,13 +93,6 @@ func (s *S) bear(nodes ...*v1alpha1.SeiNode) {
 // background is for cleanups: the scenario's own context has ended by then.
 func background() context.Context { return context.Background() }
 
-// rolledBack is the kind of the plan that ended last.
-func (n *Node) rolledBack() v1alpha1.PlanKind {
-	n.s.Helper()
-	require.NotNil(n.s, n.get().Status.LastPlan)
-	return n.get().Status.LastPlan.Kind
-}
-
 // awaitRemoval waits until the node's StatefulSet and pod are gone.
 func (n *Node) awaitRemoval() {
 	n.s.Helper()
