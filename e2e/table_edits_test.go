@@ -35,7 +35,10 @@ var edits = []Scenario{
 	},
 	{
 		Name: "reverted-after-apply", Catalogue: []int{35},
-		Instead: []string{"NodeUpdate superseded, NodeRollback complete, NodeRepair complete; pod cycles: 0"},
+		Instead: []string{
+			"NodeUpdate superseded, NodeRollback complete, NodeRepair complete; pod cycles: 0",
+			"NodeRollback complete, NodeRepair complete",
+		},
 		Happens: "An edit is taken back right after its plan changed the StatefulSet, before the pod was replaced.",
 		See: "A NodeRollback puts the template back, so that the next eviction brings nothing new. The pod is not touched; " +
 			"NodeUpdateInProgress is False with reason Superseded.",
