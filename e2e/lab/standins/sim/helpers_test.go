@@ -186,17 +186,21 @@ func (w *world) markReady(ip string) {
 	w.Helper()
 	body, err := json.Marshal(map[string]any{"type": "mark-ready"})
 	require.NoError(w, err)
-	var resp *http.Response
+	code := 0
 	require.Eventually(w, func() bool {
 		req, err := http.NewRequestWithContext(w.Context(), http.MethodPost, "http://"+ip+":7777/v0/tasks", bytes.NewReader(body))
 		if err != nil {
 			return false
 		}
-		resp, err = http.DefaultClient.Do(req)
-		return err == nil
+		resp, err := http.DefaultClient.Do(req)
+		if err != nil {
+			return false
+		}
+		defer func() { _ = resp.Body.Close() }()
+		code = resp.StatusCode
+		return true
 	}, patience, 5*time.Millisecond, "the sidecar listens")
-	require.NoError(w, resp.Body.Close())
-	require.Equal(w, http.StatusCreated, resp.StatusCode)
+	require.Equal(w, http.StatusCreated, code)
 }
 
 // fault sets a fault of a container of the pod.
