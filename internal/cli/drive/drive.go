@@ -139,8 +139,8 @@ func (d *Driver) Run(ctx context.Context, goals []Goal) ([]Result, error) {
 	switch {
 	case t.complete():
 		return t.results, nil
-	case t.fatal != nil:
-		return t.results, t.fatal
+	case t.failure() != nil:
+		return t.results, t.failure()
 	case ctx.Err() != nil:
 		return t.results, context.Cause(ctx)
 	case parent.Err() != nil:

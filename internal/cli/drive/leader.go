@@ -40,8 +40,8 @@ func (d *Driver) awaitLeader(ctx context.Context, t *tracker) {
 		case r != nil && (r.Holder != last.Holder || !r.RenewedAt.Equal(last.RenewedAt)):
 			last, unchanged = *r, time.Now()
 		case time.Since(unchanged) >= leaderAbsent:
-			t.end(exit.Errorf(exit.Failure, "no operator has led for %s, although Deployment %s/%s is installed: what was changed is stored and waits for one; "+
-				"next: kubectl -n %s get pods, or the same command with --drive", leaderAbsent, lock.Namespace, OperatorDeployment, lock.Namespace))
+			t.end(exit.Errorf(exit.Failure, "no operator has led for %s: what was changed is stored and waits for one; "+
+				"next: kubectl -n %s get pods, or the same command with --drive", leaderAbsent, lock.Namespace))
 			return
 		}
 		select {
@@ -50,6 +50,13 @@ func (d *Driver) awaitLeader(ctx context.Context, t *tracker) {
 		case <-tick.C:
 		}
 	}
+}
+
+// failure is why it was given up on the nodes that are not done; nil when it was not.
+func (t *tracker) failure() error {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return t.fatal
 }
 
 // end gives up on the nodes that are not done; err says why.

@@ -32,7 +32,9 @@ func (d *Driver) watch(ctx context.Context, t *tracker) error {
 	errs := make(chan error, len(namespaces))
 	for ns := range namespaces {
 		f := &Follower{Cluster: d.Cluster, Namespace: ns, Seen: func(key types.NamespacedName, node *v1alpha1.SeiNode) {
-			t.update(d.seen(ctx, key, node))
+			if t.index(key) >= 0 { // others of the namespace are nobody's business, and looking at them costs requests
+				t.update(d.seen(ctx, key, node))
+			}
 		}, Trouble: func(err error) {
 			d.Progress.Say("the cluster does not answer (%s): waiting for it; the nodes go on without this command", err)
 		}}

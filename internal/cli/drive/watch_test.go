@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"fmt"
 	"net"
 	"testing"
 	"time"
@@ -98,6 +99,27 @@ func TestRunDoesNotTrustAStatusWithoutAPod(t *testing.T) {
 	require.ErrorContains(t, err, "no operator has led")
 	require.Equal(t, Working, results[0].State)
 	require.Contains(t, results[0].Detail, "pod fleet/ax-0-0 is gone")
+}
+
+// A namespace may have a thousand nodes: only those that were asked for are looked at.
+func TestRunAsksForThePodsOfItsNodesAlone(t *testing.T) {
+	n := running()
+	d, c, _ := watching(t, n)
+	for i := range 3 {
+		other := running()
+		other.Name, other.UID = fmt.Sprintf("a-%d", i), ""
+		require.NoError(t, c.Create(t.Context(), other))
+	}
+	var asked []string
+	d.Cluster.Client = interceptor.NewClient(c.(client.WithWatch), interceptor.Funcs{
+		Get: func(ctx context.Context, c client.WithWatch, key client.ObjectKey, o client.Object, opts ...client.GetOption) error {
+			asked = append(asked, key.Name)
+			return c.Get(ctx, key, o, opts...)
+		}})
+	results, err := d.Run(t.Context(), []Goal{{Key: client.ObjectKeyFromObject(n)}})
+	require.NoError(t, err)
+	require.Equal(t, Done, results[0].State)
+	require.Equal(t, []string{n.Name + "-0"}, asked)
 }
 
 func TestRunEndsWhenNoOperatorLeads(t *testing.T) {
