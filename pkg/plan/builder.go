@@ -1,8 +1,7 @@
 package plan
 
 import (
-	"crypto/sha1"
-	"strconv"
+	"fmt"
 	"time"
 
 	"github.com/google/uuid"
@@ -70,17 +69,7 @@ var taskNamespace = uuid.NewSHA1(uuid.NameSpaceDNS, []byte("tasks.sei.io"))
 
 // TaskID is the UUIDv5 of plan id, type and index: the same task always has the same id.
 func TaskID(planID string, t v1alpha1.TaskType, index int) string {
-	// By hand, as uuid.NewSHA1 allocates for every part of it: a plan has up to a dozen tasks.
-	var room [128]byte
-	data := append(room[:0], taskNamespace[:]...)
-	data = append(data, planID...)
-	data = append(append(data, '/'), t...)
-	data = strconv.AppendInt(append(data, '/'), int64(index), 10)
-	sum := sha1.Sum(data)
-	id := uuid.UUID(sum[:16])
-	id[6] = id[6]&0x0f | 0x50 // version 5
-	id[8] = id[8]&0x3f | 0x80 // the variant of RFC 9562
-	return id.String()
+	return uuid.NewSHA1(taskNamespace, fmt.Appendf(nil, "%s/%s/%d", planID, t, index)).String()
 }
 
 // latch is what the node runs now: where a rollback returns to.
