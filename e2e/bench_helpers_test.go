@@ -27,10 +27,13 @@ func reporter(name string) func(format string, args ...any) {
 // process is an operator on this machine.
 type process struct{ *command }
 
-func (s *S) benchOperator() process {
+func (s *S) benchOperator(args ...string) process {
 	s.Helper()
-	c := s.command(s.seictl, nil, "operator", "run", "--metrics-bind-address=0", "--health-probe-bind-address=0",
-		"--as="+benchUser, "--as-group=system:masters").start()
+	if len(args) == 0 {
+		args = []string{"--metrics-bind-address=0"}
+	}
+	c := s.command(s.seictl, nil, append([]string{"operator", "run", "--health-probe-bind-address=0",
+		"--as=" + benchUser, "--as-group=system:masters"}, args...)...).start()
 	s.Cleanup(func() { _ = c.cmd.Process.Kill() })
 	return process{c}
 }

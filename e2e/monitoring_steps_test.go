@@ -30,6 +30,34 @@ func (m *monitored) sound() {
 	m.prometheus.awaitNone("ALERTS")
 }
 
+// served: what a proxy serves is looked at now and then, so that an unsound Secret says whether its clients fail now.
+func (m *monitored) served() {
+	n, current := m.own, m.of("seinode_sidecar_tls_served_cert_current", m.own)
+	m.keepsPod(n, func() {
+		n.fault(proxy, "wrong-leaf", nil)
+		m.prometheus.awaitValue(current, 0)
+		m.prometheus.awaitValue(m.of(secretReady, n), 1)
+		require.Empty(m, n.get().Status.CurrentSidecarTLS.FingerprintSHA256, "nobody vouches for what is served")
+		n.heal(proxy)
+		m.prometheus.awaitValue(current, 1)
+
+		n.fault(proxy, "stale-leaf", nil)
+		cert, key := m.ca.pair(time.Now().Add(-time.Hour), time.Now().Add(time.Hour), n.names()[0])
+		m.says(n, m.replace(m.ca.secret("own", cert, key)), metav1.ConditionFalse, v1alpha1.ReasonTLSSecretSANsMismatch,
+			"the proxy goes on with the certificate that it loaded before")
+		m.prometheus.awaitValue(current, 0)
+		n.heal(proxy)
+		m.prometheus.awaitValue(current, 1)
+		m.prometheus.awaitValue(m.of(secretReady, n), 0)
+		n.eventually("clients fail now", func(o *v1alpha1.SeiNode) bool {
+			c := meta.FindStatusCondition(o.Status.Conditions, v1alpha1.ConditionSidecarTLSSecretReady)
+			return holdsAll(c.Message, []string{"callers that verify it are refused now"})
+		})
+		m.isSound(n, m.replace(m.sound90()))
+		m.prometheus.awaitValue(current, 1)
+	})
+}
+
 func (m *monitored) secretDeleted() {
 	m.keepsPod(m.own, func() {
 		m.delete("own", &corev1.Secret{})

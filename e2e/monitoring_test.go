@@ -37,6 +37,7 @@ func TestMonitoring(t *testing.T) {
 	s := newS(t, newEnv(t), "monitoring")
 	s.deleteLease()
 	s.installOperator()
+	s.operatorArgument("--served-check-interval=5s")
 	m := &monitored{S: s, prometheus: s.startPrometheus(), ca: s.authority()}
 	m.bear()
 	for _, step := range []struct {
@@ -44,6 +45,7 @@ func TestMonitoring(t *testing.T) {
 		run  func(*monitored)
 	}{
 		{"sound", (*monitored).sound},
+		{"served-certificate", (*monitored).served},
 		{"secret-deleted", (*monitored).secretDeleted},
 		{"healed-by-cert-manager", (*monitored).healed},
 		{"issuer-gone", (*monitored).issuerGone},

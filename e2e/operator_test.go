@@ -76,6 +76,18 @@ func (s *S) installOperator() {
 	s.eventually("the operator leads", func() error { return s.operatorLeads("") })
 }
 
+// operatorArgument adds an argument to the operator that is installed.
+func (s *S) operatorArgument(arg string) {
+	s.Helper()
+	before := s.operatorPod()
+	var d appsv1.Deployment
+	require.NoError(s, s.client.Get(s.Context(), operatorKey, &d))
+	args := &d.Spec.Template.Spec.Containers[0].Args
+	*args = append(*args, arg)
+	s.update(&d)
+	s.eventually("the operator leads with "+arg, func() error { return s.operatorLeads(before) })
+}
+
 // operatorLeads says why no operator pod but the one excepted is ready and holds the Lease.
 func (s *S) operatorLeads(except string) error {
 	var d appsv1.Deployment

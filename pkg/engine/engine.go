@@ -3,7 +3,6 @@ package engine
 import (
 	"context"
 	"crypto/x509"
-	"errors"
 	"fmt"
 	"sync"
 	"time"
@@ -55,6 +54,9 @@ type Options struct {
 	Recorder Recorder
 	// Budget for pod cycles; none when nil.
 	Budget Budget
+	// ServedCheckInterval is how often the certificate that a settled node serves is looked at; DefaultServedCheckInterval
+	// when zero.
+	ServedCheckInterval time.Duration
 	// OnPlanEnd is told of every plan that ended, after the status was written; may be nil.
 	OnPlanEnd func(node *v1alpha1.SeiNode, p *v1alpha1.Plan, outcome v1alpha1.PlanPhase)
 }
@@ -64,6 +66,7 @@ type Engine struct {
 	opts     Options
 	verdicts verdictCache
 	wire     wire
+	looks    *looks
 
 	mu sync.Mutex
 	// latest is what is known of a node beyond the cache.
@@ -87,8 +90,8 @@ func New(o Options) *Engine {
 		o.Now = time.Now
 	}
 	return &Engine{
-		opts: o, wire: wire{run: tasks.Run, health: tasks.Health, served: tasks.ServedLeaf}, latest: map[types.UID]known{}, driven: map[types.UID]string{},
-		retryNow: map[types.NamespacedName]bool{},
+		opts: o, wire: wire{run: tasks.Run, health: tasks.Health, served: tasks.ServedLeaf}, looks: newLooks(o.ServedCheckInterval),
+		latest: map[types.UID]known{}, driven: map[types.UID]string{}, retryNow: map[types.NamespacedName]bool{},
 	}
 }
 
@@ -125,6 +128,7 @@ func (e *Engine) RetryNow(key types.NamespacedName) {
 // Forget drops what is remembered of a node that is gone.
 func (e *Engine) Forget(uid types.UID) {
 	e.verdicts.forget(uid)
+	e.looks.forget(uid)
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	delete(e.latest, uid)
@@ -177,7 +181,7 @@ func (e *Engine) Pass(ctx context.Context, node *v1alpha1.SeiNode) (Outcome, err
 		// Whoever drives now must not be written over.
 		return Outcome{Node: orig}, context.Cause(ctx)
 	}
-	renewErr := p.refreshServed(ctx)
+	p.refreshServed(ctx)
 	p.conclude()
 	if err := p.write(ctx); err != nil {
 		if p.retried {
@@ -189,7 +193,7 @@ func (e *Engine) Pass(ctx context.Context, node *v1alpha1.SeiNode) (Outcome, err
 	if p.opts.Budget != nil {
 		p.opts.Budget.Observe(p.out.Node, p.snapshot.PodReady())
 	}
-	return p.out, errors.Join(renewErr, consentErr)
+	return p.out, consentErr
 }
 
 // resolve decides what to go on with and says whether there are tasks to run now.

@@ -18,3 +18,6 @@ func (e *Engine) SecretLeaf(node *v1alpha1.SeiNode) (fingerprint string, ok bool
 	v, ok := e.verdicts.last(node.UID, key)
 	return v.verdict.FingerprintSHA256, ok && v.verdict.FingerprintSHA256 != ""
 }
+
+// ServedChecks is how many times it was looked which certificate a node serves, besides what plans look at.
+func (e *Engine) ServedChecks() uint64 { return e.looks.taken.Load() }

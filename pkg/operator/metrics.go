@@ -22,6 +22,8 @@ type Metrics struct {
 	Reader client.Reader
 	// SecretLeaf is the fingerprint of the certificate in the Secret of the TLS that a node runs, where known.
 	SecretLeaf func(*v1alpha1.SeiNode) (fingerprint string, ok bool)
+	// ServedChecks is how many times it was looked what a node serves; nil means that nobody looks.
+	ServedChecks func() uint64
 	// Active says whether this process leads: two replicas must not both tell of a node. Nil means always.
 	Active func() bool
 	// Log of what goes wrong in a scrape.
@@ -41,7 +43,7 @@ var (
 	descNotAfter = prometheus.NewDesc("seinode_sidecar_tls_cert_not_after_timestamp_seconds",
 		"When the certificate that the proxy was seen to serve expires, in seconds since the epoch.", nodeLabels, nil)
 	descServedCurrent = prometheus.NewDesc("seinode_sidecar_tls_served_cert_current",
-		"1 if the proxy was seen to serve the certificate in the Secret, 0 while it serves another one.", nodeLabels, nil)
+		"1 if the proxy was seen to serve the certificate in the Secret, sound or not; 0 while it serves another one.", nodeLabels, nil)
 	descPlanActive = prometheus.NewDesc("seinode_plan_active",
 		"1 while a plan of the node is active, else 0.", nodeLabels, nil)
 	descQueued = prometheus.NewDesc("seinode_update_queued",
@@ -51,6 +53,8 @@ var (
 	descUpdateFailed = prometheus.NewDesc("seinode_update_failed",
 		"1 while the condition NodeUpdateInProgress is False with this reason, UpdateFailed or RolledBack; else no series.",
 		append([]string{"reason"}, nodeLabels...), nil)
+	descServedChecks = prometheus.NewDesc("seinode_sidecar_tls_served_checks_total",
+		"How many times this process looked which certificate a node serves, besides what plans look at.", nil, nil)
 	descPaused = prometheus.NewDesc("seinode_paused",
 		"1 while spec.paused of the node is true, else 0.", nodeLabels, nil)
 )
@@ -58,6 +62,7 @@ var (
 // descriptions are the metrics that are read from the cache.
 var descriptions = []*prometheus.Desc{
 	descSecretReady, descNotAfter, descServedCurrent, descPlanActive, descQueued, descPlanStarted, descUpdateFailed, descPaused,
+	descServedChecks,
 }
 
 // Register adds the metrics to a registry.
@@ -92,6 +97,9 @@ func (m *Metrics) Collect(ch chan<- prometheus.Metric) {
 	if m.Active != nil && !m.Active() {
 		return
 	}
+	if m.ServedChecks != nil {
+		ch <- prometheus.MustNewConstMetric(descServedChecks, prometheus.CounterValue, float64(m.ServedChecks()))
+	}
 	ctx, cancel := context.WithTimeout(context.Background(), scrapeTimeout)
 	defer cancel()
 	var nodes v1alpha1.SeiNodeList
@@ -116,7 +124,7 @@ func (m *Metrics) collect(n *v1alpha1.SeiNode, ch chan<- prometheus.Metric) {
 		if tls.NotAfter != nil {
 			gauge(descNotAfter, float64(tls.NotAfter.Unix()))
 		}
-		if want, ok := m.leaf(n, secret); ok && tls.FingerprintSHA256 != "" {
+		if want, ok := m.leaf(n, secret); ok {
 			gauge(descServedCurrent, bit(tls.FingerprintSHA256 == want))
 		}
 	}

@@ -88,6 +88,9 @@ func TestMetricsOfOneNode(t *testing.T) {
 		"serves the leaf of the Secret": {serves("in-secret", v1alpha1.ReasonTLSSecretReady), map[string]float64{
 			"seinode_sidecar_tls_secret_ready" + of: 1, "seinode_sidecar_tls_served_cert_current" + of: 1,
 			"seinode_sidecar_tls_cert_not_after_timestamp_seconds" + of: 1_800_000_000}},
+		"serves what nobody vouches for": {serves("", v1alpha1.ReasonTLSSecretReady), map[string]float64{
+			"seinode_sidecar_tls_secret_ready" + of: 1, "seinode_sidecar_tls_served_cert_current" + of: 0,
+			"seinode_sidecar_tls_cert_not_after_timestamp_seconds" + of: 1_800_000_000}},
 		"serves another leaf": {serves("older", v1alpha1.ReasonTLSSecretReady), map[string]float64{
 			"seinode_sidecar_tls_secret_ready" + of: 1, "seinode_sidecar_tls_served_cert_current" + of: 0,
 			"seinode_sidecar_tls_cert_not_after_timestamp_seconds" + of: 1_800_000_000}},

@@ -43,6 +43,8 @@ type RunOptions struct {
 	NodeWorkers, DeploymentWorkers int
 	// PortForward reaches the pods through the API server: from outside the cluster.
 	PortForward bool
+	// ServedCheckInterval is how often the certificate that a settled node serves is looked at; the engine's default when zero.
+	ServedCheckInterval time.Duration
 	// Lock times of the Lease; zero for the defaults.
 	Lock lock.Options
 	// LockTimeout is how long RunOnce waits for another driver that is alive.
@@ -105,6 +107,7 @@ func newOperator(ctx context.Context, o RunOptions, l *lock.Lock) (*operator, er
 	}
 	op.metrics = &Metrics{
 		Reader: op.mgr.GetClient(), SecretLeaf: op.secretLeaf, Log: o.Log.WithName("metrics"), Active: op.leads,
+		ServedChecks: func() uint64 { return op.engine.ServedChecks() },
 	}
 	if err := op.metrics.Register(metrics.Registry); err != nil {
 		var twice prometheus.AlreadyRegisteredError
@@ -120,7 +123,7 @@ func newOperator(ctx context.Context, o RunOptions, l *lock.Lock) (*operator, er
 	}
 	op.engine = engine.New(engine.Options{
 		Client: op.mgr.GetClient(), Live: op.mgr.GetAPIReader(), Sidecar: connector, Settings: op.settings.Get,
-		Recorder: told, Budget: op.budget, OnPlanEnd: op.planEnded,
+		Recorder: told, Budget: op.budget, OnPlanEnd: op.planEnded, ServedCheckInterval: o.ServedCheckInterval,
 	})
 	return op, op.setUp(ctx, recorder)
 }

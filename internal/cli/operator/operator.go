@@ -18,6 +18,7 @@ import (
 	"sei.io/seictl/internal/cli/exit"
 	"sei.io/seictl/internal/cli/factory"
 	"sei.io/seictl/internal/version"
+	"sei.io/seictl/pkg/engine"
 	"sei.io/seictl/pkg/engine/lock"
 	"sei.io/seictl/pkg/operator"
 )
@@ -45,6 +46,7 @@ type RunOptions struct {
 	PortForward                                   bool
 	Once                                          bool
 	Timeout, LockTimeout                          time.Duration
+	ServedCheckInterval                           time.Duration
 }
 
 const runExample = `  # In the cluster, as seictl install operator sets it up
@@ -79,6 +81,8 @@ func NewCmdRun(f *factory.Factory, runF func(context.Context, *RunOptions) error
 	fl.IntVar(&o.DeploymentWorkers, "deployment-workers", 2, "how many SeiNodeDeployments are reconciled at once")
 	fl.Float32Var(&o.QPS, "kube-api-qps", 100, "requests to the API server per second")
 	fl.IntVar(&o.Burst, "kube-api-burst", 200, "requests to the API server in a burst")
+	fl.DurationVar(&o.ServedCheckInterval, "served-check-interval", engine.DefaultServedCheckInterval,
+		"how often the certificate that a settled node serves is looked at; at most 4 looks a second over all nodes")
 	fl.StringVar(&o.LogLevel, "log-level", "info", "debug, info, warn or error")
 	fl.BoolVar(&o.PortForward, "port-forward", false, "reach pods through the API server: from outside the cluster")
 	fl.BoolVar(&o.Once, "once", false, "end when nothing is left to do, and say how it came out")
@@ -97,6 +101,9 @@ func (o *RunOptions) run(ctx context.Context) error {
 			return fmt.Errorf("%s: found %d, wanted at least 1", flag, n)
 		}
 	}
+	if o.ServedCheckInterval < time.Second {
+		return fmt.Errorf("--served-check-interval: found %s, wanted at least 1s", o.ServedCheckInterval)
+	}
 	if !o.Once && (o.Timeout != 0 || o.LockTimeout != 0) {
 		return errors.New("--timeout and --lock-timeout go with --once")
 	}
@@ -111,6 +118,7 @@ func (o *RunOptions) run(ctx context.Context) error {
 	opts := operator.RunOptions{
 		Config: cfg, Log: log, MetricsAddress: o.MetricsAddress, MetricsCertDir: o.MetricsCertDir, HealthAddress: o.HealthAddress,
 		NodeWorkers: o.NodeWorkers, DeploymentWorkers: o.DeploymentWorkers, PortForward: o.PortForward, LockTimeout: o.LockTimeout,
+		ServedCheckInterval: o.ServedCheckInterval,
 	}
 	if o.Once {
 		return o.once(ctx, opts)
