@@ -2,7 +2,8 @@
 // they share most of their code: one link instead of nine.
 //
 // The program to run is named by the first argument, or by the name that the
-// binary is called by (a symbolic link "kubectl", say).
+// binary is called by (a symbolic link "kubectl", say). `labkube keep PROGRAM`
+// starts it again when it ends.
 package main
 
 import (
@@ -10,8 +11,11 @@ import (
 	"fmt"
 	"maps"
 	"os"
+	"os/signal"
 	"path/filepath"
 	"slices"
+	"syscall"
+	"time"
 	_ "time/tzdata" // CronJobs with a time zone
 
 	"github.com/spf13/cobra"
@@ -26,6 +30,8 @@ import (
 	proxy "k8s.io/kubernetes/cmd/kube-proxy/app"
 	scheduler "k8s.io/kubernetes/cmd/kube-scheduler/app"
 	kubelet "k8s.io/kubernetes/cmd/kubelet/app"
+
+	"sei.io/seictl/e2e/lab/internal/keep"
 )
 
 // programs maps a program's name to its main function, which finds its
@@ -58,6 +64,24 @@ func runKubectl(cmd *cobra.Command) int {
 	return 0
 }
 
+// keepPause is between the end of a program that is kept and its next start.
+const keepPause = time.Second
+
+// keepRunning runs the program that the arguments name, again and again.
+func keepRunning() int {
+	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM, os.Interrupt)
+	defer stop()
+	self, err := os.Executable()
+	if err == nil {
+		err = keep.Run(ctx, append([]string{self}, os.Args[1:]...), keepPause, os.Stderr)
+	}
+	if err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		return 1
+	}
+	return 0
+}
+
 func main() {
 	name := filepath.Base(os.Args[0])
 	if programs[name] == nil && len(os.Args) > 1 {
@@ -65,6 +89,9 @@ func main() {
 		os.Args = os.Args[1:]
 	}
 	run := programs[name]
+	if name == "keep" && len(os.Args) > 1 {
+		run = keepRunning
+	}
 	if run == nil {
 		fmt.Fprintf(os.Stderr, "usage: labkube PROGRAM [argument…]\nprograms: %v\n",
 			slices.Sorted(maps.Keys(programs)))

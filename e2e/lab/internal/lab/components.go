@@ -83,7 +83,7 @@ func (e *Env) apiServer(address ...string) component {
 func (e *Env) controllerManager(more ...string) component {
 	return component{
 		name: "kube-controller-manager", healthy: healthz("https", e.ports.controllerManager, "healthz"), argv: append([]string{
-			e.bin("labkube"), "kube-controller-manager", e.kubeconfigFlag("kube-controller-manager"), "--bind-address=127.0.0.1", "--leader-elect=false",
+			e.bin("labkube"), "keep", "kube-controller-manager", e.kubeconfigFlag("kube-controller-manager"), "--bind-address=127.0.0.1", "--leader-elect=false",
 			"--tls-cert-file=" + e.pki("serving.crt"), "--tls-private-key-file=" + e.pki("serving.key"), "--cert-dir=" + e.path("pki"),
 			"--service-account-private-key-file=" + e.pki("sa.key"), "--root-ca-file=" + e.pki("ca.crt"), "--use-service-account-credentials=true",
 			"--cluster-signing-cert-file=" + e.pki("ca.crt"), "--cluster-signing-key-file=" + e.pki("ca.key"),
@@ -94,7 +94,7 @@ func (e *Env) controllerManager(more ...string) component {
 
 func (e *Env) scheduler(more ...string) component {
 	return component{name: "kube-scheduler", healthy: healthz("https", e.ports.scheduler, "healthz"), argv: append([]string{
-		e.bin("labkube"), "kube-scheduler", e.kubeconfigFlag("kube-scheduler"), "--bind-address=127.0.0.1", "--leader-elect=false",
+		e.bin("labkube"), "keep", "kube-scheduler", e.kubeconfigFlag("kube-scheduler"), "--bind-address=127.0.0.1", "--leader-elect=false",
 		"--tls-cert-file=" + e.pki("serving.crt"), "--tls-private-key-file=" + e.pki("serving.key"), "--cert-dir=" + e.path("pki"),
 		"--kube-api-qps=200", "--kube-api-burst=400",
 	}, more...)}
