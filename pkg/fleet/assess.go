@@ -135,7 +135,8 @@ func (b *builder) blocked(n *v1alpha1.SeiNode, goal *v1alpha1.SidecarTLSConfig) 
 	case b.Goal.Back:
 		return ""
 	case st.Plan.Active() && !st.Plan.Target.SidecarTLS.Equal(goal):
-		return "it is in the middle of a plan: " + position(st.Plan)
+		return fmt.Sprintf("it is in the middle of a plan: %s; if nobody drives it: seictl node apply %s -n %s", position(st.Plan),
+			n.Name, n.Namespace)
 	case st.Plan.Active():
 		return ""
 	case drift.Image(n):

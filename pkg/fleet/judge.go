@@ -64,8 +64,12 @@ func (s *stepper) judge(n *NodeRecord) (Outcome, string) {
 	case !o.Edited && !ownerTLS.Equal(o.Target):
 		return Started, "the change is being written"
 	case !ownerTLS.Equal(o.Target):
-		return NodeFailed, fmt.Sprintf("spec.sidecar.tls of %s was changed to %s by %s: commit the change where it is managed from",
+		detail := fmt.Sprintf("spec.sidecar.tls of %s was changed to %s by %s: commit the change where it is managed from",
 			o.Object, plan.TLSText(ownerTLS), lastWriter(owner))
+		if unfinished(node) {
+			return Started, detail
+		}
+		return NodeFailed, detail
 	case !node.SidecarTLS().Equal(o.Target) && node.Spec.Paused:
 		return Skipped, "spec.paused is true"
 	case !node.SidecarTLS().Equal(o.Target):
@@ -74,6 +78,15 @@ func (s *stepper) judge(n *NodeRecord) (Outcome, string) {
 		return Started, "another attempt is being asked for"
 	}
 	return s.progress(n, node, o)
+}
+
+// unfinished says whether a node whose spec somebody else changed is still on its way: nobody may leave it there.
+func unfinished(node *v1alpha1.SeiNode) bool {
+	p := node.Status.Plan
+	if p.Active() && node.Spec.Paused && beforeTemplate(p) {
+		return false
+	}
+	return p.Active() || node.Status.ObservedGeneration < node.Generation
 }
 
 // progress says how far a node is that has the change in its spec.

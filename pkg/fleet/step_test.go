@@ -177,6 +177,33 @@ func TestReverted(t *testing.T) {
 	require.Len(t, w.edits, edits)
 }
 
+// A node whose spec is put back in the middle of its pod cycle is seen through to what its spec says.
+func TestRevertedInAPodCycle(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	w.node("ax-0")
+	w.node("ax-1")
+	_, r := w.build(enable, w.strategy())
+	w.carry(r, fleet.Step(r, w.view()))
+	w.engine()
+	n := w.find("ax-0")
+	n.Status.Plan.Tasks[0].Status = v1alpha1.TaskComplete
+	n.Status.Plan.Tasks = append(n.Status.Plan.Tasks, v1alpha1.Task{Type: v1alpha1.TaskReplacePod, Status: v1alpha1.TaskRunning})
+	reverted := fleet.EditNode(n, fleet.Edit{})
+	reverted.Generation++
+	w.replace(reverted)
+	d := fleet.Step(r, w.view())
+	require.Equal(t, fleet.Started, r.Nodes[0].Outcome)
+	require.Contains(t, r.Nodes[0].Detail, "was changed to off")
+	require.False(t, d.Ended)
+
+	n = w.find("ax-0")
+	n.Status.Plan, n.Status.ObservedGeneration = nil, n.Generation
+	require.True(t, fleet.Step(r, w.view()).Ended)
+	require.Equal(t, fleet.NodeFailed, r.Nodes[0].Outcome)
+	require.Equal(t, fleet.Failed, r.State)
+}
+
 func TestBake(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
