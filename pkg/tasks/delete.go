@@ -9,6 +9,7 @@ import (
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
+	"sei.io/seictl/api/v1alpha1"
 	"sei.io/seictl/pkg/resources"
 )
 
@@ -23,11 +24,11 @@ func deleteExact(ctx context.Context, env *Env, in Input, what string, obj clien
 	return nil
 }
 
-// mountedBy names what mounts, or is about to mount, what match finds; empty when nothing does. The node's own pod is read
-// live, as it is the one that was just replaced; of the others, which may name an object of ours too, the cache knows.
+// mountedBy names what mounts, or is about to mount, what match finds; empty when nothing does. Of the node's own pod the
+// cache may know only the one that was just replaced; of the others, which may name an object of ours too, it is believed.
 func mountedBy(ctx context.Context, env *Env, in Input, match func(corev1.VolumeSource) bool) (string, error) {
 	namespace, ownName := in.Node.Namespace, resources.PodName(in.Node.Name)
-	own, err := get(ctx, env.Live, namespace, ownName, &corev1.Pod{})
+	own, err := ownPod(ctx, env, in)
 	if err != nil {
 		return "", err
 	}
@@ -51,6 +52,21 @@ func mountedBy(ctx context.Context, env *Env, in Input, match func(corev1.Volume
 		}
 	}
 	return "", nil
+}
+
+// ownPod is the node's pod: from the cache if that is the pod that the plan saw come, as volumes of a pod never change, else
+// live; nil when there is none.
+func ownPod(ctx context.Context, env *Env, in Input) (*corev1.Pod, error) {
+	namespace, name := in.Node.Namespace, resources.PodName(in.Node.Name)
+	cached, err := get(ctx, env.Client, namespace, name, &corev1.Pod{})
+	if err != nil {
+		return nil, err
+	}
+	if t := in.Plan.Task(v1alpha1.TaskReplacePod); cached != nil && t != nil && t.Status == v1alpha1.TaskComplete &&
+		t.Output != nil && t.Output.PodUID == string(cached.UID) {
+		return cached, nil
+	}
+	return get(ctx, env.Live, namespace, name, &corev1.Pod{})
 }
 
 // active says whether a pod may still run.

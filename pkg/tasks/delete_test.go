@@ -1,6 +1,8 @@
 package tasks
 
 import (
+	"context"
+	"errors"
 	"testing"
 
 	cmmeta "github.com/cert-manager/cert-manager/pkg/apis/meta/v1"
@@ -8,6 +10,7 @@ import (
 	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"sei.io/seictl/api/v1alpha1"
@@ -55,6 +58,40 @@ func TestDeleteRBACProxyConfig(t *testing.T) {
 			require.Equal(t, !c.gone, exists(t, env, &corev1.ConfigMap{ObjectMeta: metav1.ObjectMeta{Namespace: testNamespace, Name: ours.Name}}))
 		})
 	}
+}
+
+// noPods is a reader that must not be asked for pods.
+type noPods struct{ client.Reader }
+
+func (r noPods) Get(ctx context.Context, key client.ObjectKey, obj client.Object, o ...client.GetOption) error {
+	if _, pod := obj.(*corev1.Pod); pod {
+		return errors.New("asked for a pod")
+	}
+	return r.Reader.Get(ctx, key, obj, o...)
+}
+
+// The pod that the plan saw come needs not be read again: its volumes cannot change.
+func TestDeleteKnowsThePodThatThePlanSawCome(t *testing.T) {
+	ours := resources.ProxyConfig(resources.OwnerOf(testNode()), resources.RBACProxyConfigParamsFor(testNode()))
+	ours.UID = "config-uid"
+	run := func(saw types.UID, status v1alpha1.TaskStatus) (Result, error) {
+		pod := testPod(newEnv(t), nil, "alpha-new")
+		env := newEnv(t, ours.DeepCopy(), pod)
+		env.Live = noPods{env.Live}
+		in := deleteInput(v1alpha1.TaskDeleteRBACProxyConfig)
+		in.Plan.Tasks = append(in.Plan.Tasks, v1alpha1.Task{
+			Type: v1alpha1.TaskReplacePod, Status: status, Output: &v1alpha1.TaskOutput{PodUID: string(saw)},
+		})
+		return Run(t.Context(), env, in)
+	}
+	uid := testPod(newEnv(t), nil, "alpha-new").UID
+	r, err := run(uid, v1alpha1.TaskComplete)
+	require.NoError(t, err)
+	require.Equal(t, Done, r.Phase)
+	_, err = run(uid, v1alpha1.TaskRunning)
+	require.ErrorContains(t, err, "asked for a pod", "it is the old one's")
+	_, err = run("another", v1alpha1.TaskComplete)
+	require.ErrorContains(t, err, "asked for a pod")
 }
 
 func TestDeleteSidecarCert(t *testing.T) {
