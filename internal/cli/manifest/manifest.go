@@ -11,7 +11,10 @@ import (
 	"io"
 	"io/fs"
 	"os"
+	"strconv"
 	"strings"
+	"unicode"
+	"unicode/utf8"
 
 	utilyaml "k8s.io/apimachinery/pkg/util/yaml"
 	"sigs.k8s.io/yaml"
@@ -117,7 +120,7 @@ func Parse(data []byte, source string) ([]Object, error) {
 		}
 		objects, err := parseDocument(document, source, n)
 		if err != nil {
-			return nil, err
+			return nil, errors.New(printable(err.Error()))
 		}
 		out = append(out, objects...)
 	}
@@ -226,6 +229,19 @@ func (o *Object) decode(kind, name string) error {
 	}
 	o.HasStatus = len(rest.Status) > 0
 	return nil
+}
+
+// printable escapes what a terminal would not show as text: names and fields in errors are whatever a file holds.
+func printable(s string) string {
+	var b strings.Builder
+	for _, r := range s {
+		if unicode.IsGraphic(r) && r != utf8.RuneError {
+			b.WriteRune(r)
+			continue
+		}
+		b.WriteString(strings.Trim(strconv.QuoteRuneToASCII(r), "'"))
+	}
+	return b.String()
 }
 
 func oneLine(err error) string {
