@@ -4,12 +4,15 @@ package e2e
 
 import (
 	"strings"
+	"syscall"
 
 	"github.com/stretchr/testify/require"
 	admissionv1 "k8s.io/api/admissionregistration/v1"
 	corev1 "k8s.io/api/core/v1"
 	apiextensionsv1 "k8s.io/apiextensions-apiserver/pkg/apis/apiextensions/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"sei.io/seictl/api/v1alpha1"
 )
 
 // platforms are failures of what all nodes share: cert-manager's installation and the platform's settings.
@@ -72,6 +75,61 @@ var platforms = []Scenario{
 			n.requireTLS("ClusterIssuer/" + issuerA)
 		},
 	},
+	{
+		Name: "converged-once", Catalogue: []int{36}, Alone: true,
+		Happens: "A pipeline runs `seictl operator run --once` after specs were edited, where no operator is installed.",
+		See: "What is due is carried out, and the exit code says how it came out: 0, 3 a node is paused, 4 one failed, 6 another " +
+			"driver is at work, 124 the time is up. A second run writes nothing.",
+		Do:  "What the line of the node says; then run it again.",
+		Run: convergedOnce,
+	},
+}
+
+// onceUser is who `seictl operator run --once` is in the audit log.
+const onceUser = "pipeline"
+
+// once carries out what is due.
+func (s *S) once(args ...string) result {
+	s.Helper()
+	return s.run(append([]string{"operator", "run", "--once", "--port-forward", "--as=" + onceUser, "--as-group=system:masters"}, args...)...)
+}
+
+func convergedOnce(s *S) {
+	n := s.running()
+	set := func(issuer string, paused bool) {
+		n.edit(func(o *v1alpha1.SeiNode) { o.Spec.Sidecar.TLS, o.Spec.Paused = byIssuer(issuer), paused })
+	}
+	n.cycles(1, func() {
+		n.setTLS(byIssuer(issuerA))
+		s.once().exits(done)
+	})
+	n.requireTLS("ClusterIssuer/" + issuerA)
+	n.cycles(0, func() {
+		offset := s.auditSize()
+		s.once().exits(done)
+		require.Empty(s, s.writes(offset, onceUser))
+
+		set("no-such-ca", true)
+		s.once().exits(paused).says(s.ns + "/ax-0 is paused")
+		set("no-such-ca", false)
+		s.once("--timeout", "3s").exits(timedOut)
+		s.once().exits(failed).says(s.ns+"/ax-0 failed", "no-such-ca")
+		set(issuerA, false)
+		s.once().exits(done)
+
+		other := s.command(s.seictl, nil, "operator", "run", "--metrics-bind-address=0", "--health-probe-bind-address=0", "--port-forward").start()
+		s.eventually("the other driver holds the Lease", func() error {
+			if !strings.HasPrefix(s.holder(), "operator/") {
+				return errNotYet
+			}
+			return nil
+		})
+		s.once().exits(lockHeld).says("another driver is at work")
+		other.signal(syscall.SIGTERM)
+		other.wait().exits(done)
+	})
+	n.requireTLS("ClusterIssuer/" + issuerA)
+	n.requireServing()
 }
 
 // deadWebhook has the API server ask a webhook that is not there about Certificates of the scenario's namespace.
