@@ -44,14 +44,14 @@ func (m *monitored) served() {
 		n.fault(proxy, "stale-leaf", nil)
 		cert, key := m.ca.pair(time.Now().Add(-time.Hour), time.Now().Add(time.Hour), n.names()[0])
 		m.says(n, m.replace(m.ca.secret("own", cert, key)), metav1.ConditionFalse, v1alpha1.ReasonTLSSecretSANsMismatch,
-			"the proxy goes on with the certificate that it loaded before")
+			"the proxy serves another one still")
 		m.prometheus.awaitValue(current, 0)
 		n.heal(proxy)
 		m.prometheus.awaitValue(current, 1)
 		m.prometheus.awaitValue(m.of(secretReady, n), 0)
 		n.eventually("clients fail now", func(o *v1alpha1.SeiNode) bool {
 			c := meta.FindStatusCondition(o.Status.Conditions, v1alpha1.ConditionSidecarTLSSecretReady)
-			return holdsAll(c.Message, []string{"callers that verify it are refused now"})
+			return holdsAll(c.Message, []string{"the proxy serves it, so that callers are affected now"})
 		})
 		m.isSound(n, m.replace(m.sound90()))
 		m.prometheus.awaitValue(current, 1)

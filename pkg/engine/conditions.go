@@ -96,7 +96,7 @@ func (p *pass) setSecretReady() {
 	case v.Unknown:
 		status = metav1.ConditionUnknown
 	}
-	p.set(v1alpha1.ConditionSidecarTLSSecretReady, status, v.Reason, v.Message+servedText(v, p.node.Status.CurrentSidecarTLS))
+	p.set(v1alpha1.ConditionSidecarTLSSecretReady, status, v.Reason, v.Message+p.servedText(v))
 }
 
 func (p *pass) setSidecarReady() {

@@ -55,7 +55,7 @@ type Options struct {
 	// Budget for pod cycles; none when nil.
 	Budget Budget
 	// ServedCheckInterval is how often the certificate that a settled node serves is looked at; DefaultServedCheckInterval
-	// when zero.
+	// when zero, never when negative: then only if something happened.
 	ServedCheckInterval time.Duration
 	// OnPlanEnd is told of every plan that ended, after the status was written; may be nil.
 	OnPlanEnd func(node *v1alpha1.SeiNode, p *v1alpha1.Plan, outcome v1alpha1.PlanPhase)
@@ -111,6 +111,8 @@ type Outcome struct {
 	// Awaits says what a node with nothing due waits for, whose sidecar does not answer: its pod may be coming up, and will
 	// need to be marked ready.
 	Awaits string
+	// ServedTrouble says why it is not seen any more that a node serves what its Secret holds.
+	ServedTrouble string
 	// Warnings for whoever reads the status.
 	Warnings []string
 }

@@ -64,7 +64,7 @@ func newWorld(t *testing.T, node *v1alpha1.SeiNode, objs ...client.Object) *worl
 		WithObjects(append(objs, node)...).WithInterceptorFuncs(w.intercept()).Build()
 	w.engine = New(Options{
 		Client: w.client, Live: w.live(), Settings: func() settings.Settings { return w.settings },
-		Now: func() time.Time { return w.now }, Recorder: w,
+		Now: func() time.Time { return w.now }, Recorder: w, ServedCheckInterval: -1,
 		OnPlanEnd: func(_ *v1alpha1.SeiNode, p *v1alpha1.Plan, outcome v1alpha1.PlanPhase) {
 			w.ended = append(w.ended, string(p.Kind)+" "+string(outcome))
 		},

@@ -4,12 +4,15 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strings"
 	"time"
 
+	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"sei.io/seictl/api/v1alpha1"
 	"sei.io/seictl/pkg/certs"
+	"sei.io/seictl/pkg/plan"
 	"sei.io/seictl/pkg/resources"
 	"sei.io/seictl/pkg/sidecar"
 )
@@ -20,47 +23,59 @@ import (
 func (p *pass) refreshServed(ctx context.Context) {
 	st, v := &p.node.Status, p.snapshot.CurrentVerdict
 	current := st.CurrentSidecarTLS
+	parked := p.decision.Idle == idleQueued || p.decision.Idle == plan.IdlePaused
 	switch {
-	case current == nil, st.Plan.Active() && st.Plan.Kind != v1alpha1.MarkReady:
-		// A plan that cycles the pod looks for itself.
+	case current == nil, st.Plan.Active() && !parked && st.Plan.Kind != v1alpha1.MarkReady:
+		// A plan at work looks for itself.
 		p.looks.forget(p.node.UID)
 		return
-	case st.Plan.Active(), !loadable(v), !p.snapshot.PodReady():
+	case st.Plan.Active() && !parked, !loadable(v), !p.snapshot.PodReady():
 		return
 	}
 	done, at := p.looks.take(p.node.UID, p.servedKey(v), v.FingerprintSHA256 != current.FingerprintSHA256, p.now)
 	if done != nil {
-		at = done(p.lookAtServed(ctx, v))
+		found, unsound := LookFailed, ""
+		func() {
+			defer func() { at = done(found, unsound) }()
+			found, unsound = p.lookAtServed(ctx, v)
+		}()
 	}
-	p.wakeAt(at)
+	if !at.IsZero() {
+		p.wakeAt(at)
+	}
 }
 
-// lookAtServed looks at the served certificate once and says whether it is the one in the Secret.
-func (p *pass) lookAtServed(ctx context.Context, v *certs.Verdict) bool {
+// lookAtServed looks at the served certificate once, and stamps it when it is a sound one. unsound is the fingerprint of one
+// that is not: what is stamped is trusted, so that is only remembered.
+func (p *pass) lookAtServed(ctx context.Context, v *certs.Verdict) (found LookResult, unsound string) {
+	ctx, cancel := context.WithTimeout(ctx, lookTimeout)
+	defer cancel()
 	current := p.node.Status.CurrentSidecarTLS
-	leaf, err := p.wire.served(ctx, p.env(), p.node, p.snapshot.Pod, v)
+	_, err := p.wire.served(ctx, p.env(), p.node, p.snapshot.Pod, v)
 	var (
 		other     *sidecar.LeafMismatchError
 		untrusted *sidecar.UntrustedError
 	)
 	switch {
-	case err == nil:
-		p.stampServed(v.FingerprintSHA256, leaf.NotAfter)
-		return true
-	case errors.As(err, &untrusted) && !v.Ready && untrusted.Served == v.FingerprintSHA256:
-		// The proxy took up what is unsound. The Secret vouches for it no less than for a sound one.
-		p.stampServed(v.FingerprintSHA256, untrusted.ServedNotAfter)
-		return true
+	case err == nil && v.Ready:
+		p.stampServed(v.FingerprintSHA256, v.NotAfter)
+		return LookCurrent, ""
+	case err == nil, errors.As(err, &untrusted) && !v.Ready && untrusted.Served == v.FingerprintSHA256:
+		return LookCurrent, v.FingerprintSHA256
 	case errors.As(err, &other):
 		// The kubelet's sync and the proxy's reload take their time. What is neither the Secret's nor what was seen before is
-		// not stamped, as what is stamped is trusted; but what was stamped is not true any more.
+		// vouched for by nobody; and what was stamped is not true any more.
 		if current.FingerprintSHA256 != "" && other.Served != current.FingerprintSHA256 {
 			p.stampServed("", time.Time{})
 		}
+		found = LookOther
 	default:
-		p.out.Warnings = append(p.out.Warnings, fmt.Sprintf("looking at the served certificate: %v", err))
+		found = LookFailed
 	}
-	return false
+	if p.looks.last(p.node.UID, p.servedKey(v)) != found {
+		p.out.ServedTrouble = fmt.Sprintf("looking at the served certificate: %v", err)
+	}
+	return found, ""
 }
 
 // stampServed records which leaf is served, when it is another one than before; none when nobody vouches for it.
@@ -93,15 +108,35 @@ func loadable(v *certs.Verdict) bool {
 	return v != nil && v.Leaf != nil && (v.Ready || !v.Unknown && v.Reason != v1alpha1.ReasonTLSSecretMalformed)
 }
 
-// servedText says who is concerned by a Secret that is not sound: callers now, or the node at its next restart.
-func servedText(v *certs.Verdict, current *v1alpha1.ObservedSidecarTLS) string {
-	switch {
-	case v.Ready || v.Unknown || current == nil:
+// servedText says who is concerned by a Secret that is not sound, while a proxy runs: callers now, or the node at its next
+// restart. What it said stays until it is known better.
+func (p *pass) servedText(v *certs.Verdict) string {
+	current := p.node.Status.CurrentSidecarTLS
+	if v.Ready || v.Unknown || current == nil || p.snapshot.Pod == nil {
 		return ""
-	case loadable(v) && v.FingerprintSHA256 == current.FingerprintSHA256:
-		return "; the proxy serves it: callers that verify it are refused now"
-	case v.Reason == v1alpha1.ReasonTLSSecretNotFound, loadable(v) && current.FingerprintSHA256 != "":
-		return "; the proxy goes on with the certificate that it loaded before, until it restarts"
 	}
-	return ""
+	if c := sidecarStatus(p.snapshot.Pod); c == nil || c.State.Running == nil {
+		return ""
+	}
+	switch {
+	case v.Reason == v1alpha1.ReasonTLSSecretNotFound:
+		return "; the proxy goes on with the certificate that it loaded before, until the pod restarts"
+	case !loadable(v):
+		return ""
+	}
+	found := p.looks.last(p.node.UID, p.servedKey(v))
+	if v.FingerprintSHA256 == current.FingerprintSHA256 {
+		found = LookCurrent
+	}
+	switch found {
+	case LookCurrent:
+		return "; the proxy serves it, so that callers are affected now"
+	case LookOther:
+		return "; the proxy serves another one still, and takes this one up within minutes"
+	}
+	had := meta.FindStatusCondition(p.orig.Status.Conditions, v1alpha1.ConditionSidecarTLSSecretReady)
+	if had == nil || had.Reason != v.Reason || !strings.HasPrefix(had.Message, v.Message) {
+		return ""
+	}
+	return strings.TrimPrefix(had.Message, v.Message)
 }

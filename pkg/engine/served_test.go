@@ -2,6 +2,7 @@ package engine
 
 import (
 	"errors"
+	"fmt"
 	"testing"
 	"time"
 
@@ -43,6 +44,7 @@ func settledWithTLS(t *testing.T) (*world, *v1alpha1.SeiNode) {
 	t.Helper()
 	n := running(secretTLS("own"))
 	w := newWorld(t, n, stamp(t, n, objects(t, n))...)
+	w.engine.looks = newLooks(DefaultServedCheckInterval)
 	require.True(t, w.settle().Settled)
 	w.requests = map[string]int{}
 	return w, n
@@ -80,12 +82,22 @@ func TestProxyServesAStrangersCertificate(t *testing.T) {
 	require.Equal(t, sidecarPoll, out.RequeueAfter)
 	require.Empty(t, w.ran, "no pod is cycled for it")
 
-	// For some minutes it is looked at often, then as seldom as any.
-	for begun := w.now; w.now.Sub(begun) < takeUpTime; {
+	require.Contains(t, out.ServedTrouble, "stranger")
+	require.Empty(t, w.pass().ServedTrouble, "said once")
+
+	// It is looked at often, then less so.
+	next := func() time.Duration {
 		w.now = w.now.Add(w.pass().RequeueAfter)
-		out = w.pass()
+		return w.pass().RequeueAfter
 	}
-	require.Greater(t, out.RequeueAfter, takeUpTime)
+	for begun := w.now; w.now.Sub(begun) < takeUpTime-sidecarPoll; {
+		require.Equal(t, sidecarPoll, next())
+	}
+	next()
+	for range 10 {
+		require.Equal(t, troublePoll, next())
+	}
+	out = w.pass()
 	require.Equal(t, 1, w.requests["patch status"])
 
 	delete(w.fail, "handshake")
@@ -105,21 +117,52 @@ func TestUnsoundSecretSaysWhoIsConcerned(t *testing.T) {
 	w.fail["handshake"] = &sidecar.LeafMismatchError{Served: was}
 	w.pass()
 	require.Contains(t, condition(w.node(), v1alpha1.ConditionSidecarTLSSecretReady), "False TLSSecretSANsMismatch")
-	require.Contains(t, secretReadyMessage(w.node()), "goes on with the certificate that it loaded before, until it restarts")
+	require.Contains(t, secretReadyMessage(w.node()), "serves another one still, and takes this one up within minutes")
 	require.Equal(t, was, w.node().Status.CurrentSidecarTLS.FingerprintSHA256)
 
-	expiry := t0.Add(time.Hour)
-	w.fail["handshake"] = &sidecar.UntrustedError{Served: fingerprint(t, unsound), ServedNotAfter: expiry, Err: errors.New("names")}
+	w.fail["handshake"] = &sidecar.UntrustedError{Served: fingerprint(t, unsound), Err: errors.New("names")}
 	w.now = w.now.Add(sidecarPoll)
 	w.pass()
-	require.Contains(t, secretReadyMessage(w.node()), "callers that verify it are refused now")
-	got := w.node().Status.CurrentSidecarTLS
-	require.Equal(t, fingerprint(t, unsound), got.FingerprintSHA256)
-	require.Equal(t, expiry, got.NotAfter.UTC())
+	require.Contains(t, secretReadyMessage(w.node()), "the proxy serves it, so that callers are affected now")
+	require.Equal(t, was, w.node().Status.CurrentSidecarTLS.FingerprintSHA256, "what is stamped is trusted: nothing unsound is")
+	serves, ok := w.engine.ServesSecret(w.node())
+	require.True(t, ok)
+	require.True(t, serves)
+
+	// A driver that takes over does not take back what it does not know yet.
+	before := w.requests["patch status"]
+	again := New(w.engine.opts)
+	again.wire = w.engine.wire
+	again.looks.rate.SetLimit(0)
+	again.looks.rate.ReserveN(w.now, 1)
+	w.engine = again
+	w.pass()
+	require.Contains(t, secretReadyMessage(w.node()), "callers are affected now")
+	require.Equal(t, before, w.requests["patch status"])
 
 	w.remove(unsound)
 	w.pass()
-	require.Contains(t, secretReadyMessage(w.node()), "until it restarts")
+	require.Contains(t, secretReadyMessage(w.node()), "until the pod restarts")
+	w.pod(func(p *corev1.Pod) {
+		p.Status.InitContainerStatuses = nil
+		p.Status.Conditions = nil
+	})
+	w.pass()
+	require.NotContains(t, secretReadyMessage(w.node()), "the proxy goes on", "there is none")
+}
+
+// A node that waits for its turn may do so for hours, in which its certificate is renewed.
+func TestQueuedNodeIsLookedAt(t *testing.T) {
+	w, n := settledWithTLS(t)
+	budget := &slots{full: true}
+	w.engine.opts.Budget = budget
+	w.edit(func(n *v1alpha1.SeiNode) { n.Spec.Image = "seid:v2" })
+	w.settle()
+	require.Equal(t, "True UpdateQueued", condition(w.node(), v1alpha1.ConditionNodeUpdateInProgress))
+	renewed := pair(t, n, secretTLS("own"), t0.Add(2*time.Hour))
+	w.put(renewed)
+	w.settle()
+	require.Equal(t, fingerprint(t, renewed), w.node().Status.CurrentSidecarTLS.FingerprintSHA256)
 }
 
 // A proxy that restarted may have loaded something else.
@@ -149,7 +192,7 @@ func TestLooksAreBounded(t *testing.T) {
 				continue
 			}
 			if done, _ := s.take(uid(i), "key", true, t0.Add(time.Duration(step)*50*time.Millisecond)); done != nil {
-				done(true)
+				done(LookCurrent, "")
 				looked[uid(i)] = true
 			}
 		}
@@ -165,9 +208,32 @@ func TestLooksAreBounded(t *testing.T) {
 		require.NotNil(t, done)
 	}
 	now := t0.Add(time.Minute)
-	done, at := s.take(uid(looksAtOnce), "key", true, now)
-	require.Nil(t, done)
-	require.Equal(t, now.Add(busyDelay), at)
+	for i := range 3 {
+		done, at := s.take(uid(looksAtOnce), "key", true, now)
+		require.Nil(t, done)
+		require.True(t, at.After(now), "%d: to the end of the queue", i)
+		now = at
+	}
+
+	// Those that piled up while nobody could look get new times, and a clock that a pass read early does not count twice.
+	s = newLooks(time.Minute)
+	for i := range 200 {
+		s.take(types.UID(fmt.Sprint(i)), "key", true, t0)
+	}
+	burst := 0
+	for i := range 200 {
+		if done, _ := s.take(types.UID(fmt.Sprint(i)), "key", true, t0.Add(time.Hour-time.Duration(i%2)*time.Second)); done != nil {
+			done(LookCurrent, "")
+			burst++
+		}
+	}
+	require.LessOrEqual(t, burst, 1+looksPerSecond)
+
+	// After an hour of trouble a node is looked at as seldom as any.
+	l := &look{trouble: t0}
+	require.Equal(t, t0.Add(troubleTime/2+troublePoll), l.ended(LookOther, "", t0.Add(troubleTime/2)))
+	l = &look{trouble: t0, at: t0.Add(2 * troubleTime)}
+	require.Equal(t, l.at, l.ended(LookFailed, "", t0.Add(troubleTime)))
 
 	// What nobody suspects is spread over the interval.
 	s = newLooks(time.Hour)

@@ -39,14 +39,15 @@ func TestVerdictsOfANodeThatIsGoneAreDropped(t *testing.T) {
 	e := New(Options{})
 	for _, n := range []*v1alpha1.SeiNode{node, other} {
 		e.verdicts.store(n.UID, key, cachedVerdict{version: "1", verdict: certs.Verdict{FingerprintSHA256: "leaf"}})
-		leaf, ok := e.SecretLeaf(n)
+		n.Status.CurrentSidecarTLS.FingerprintSHA256 = "leaf"
+		serves, ok := e.ServesSecret(n)
 		require.True(t, ok)
-		require.Equal(t, "leaf", leaf)
+		require.True(t, serves)
 	}
 	e.Forget(node.UID)
-	_, ok := e.SecretLeaf(node)
+	_, ok := e.ServesSecret(node)
 	require.False(t, ok)
-	_, ok = e.SecretLeaf(other)
+	_, ok = e.ServesSecret(other)
 	require.True(t, ok)
 	e.Forget(other.UID)
 	require.Empty(t, e.verdicts.m)

@@ -57,19 +57,15 @@ func (s *stepper) judge(n *NodeRecord) (Outcome, string) {
 	owner, ownerTLS := s.observed(o)
 	switch {
 	case owner == nil:
-		return NodeFailed, fmt.Sprintf("%s %s is gone", o.Kind, o.Name)
+		return takenBack(node, fmt.Sprintf("%s %s is gone", o.Kind, o.Name))
 	case !o.Edited && !ownerTLS.Equal(o.Target) && !ownerTLS.Equal(o.Found):
 		return NodeFailed, fmt.Sprintf("spec.sidecar.tls of %s was changed from %s to %s by %s since the rollout was planned: nothing was written",
 			o.Object, plan.TLSText(o.Found), plan.TLSText(ownerTLS), lastWriter(owner))
 	case !o.Edited && !ownerTLS.Equal(o.Target):
 		return Started, "the change is being written"
 	case !ownerTLS.Equal(o.Target):
-		detail := fmt.Sprintf("spec.sidecar.tls of %s was changed to %s by %s: commit the change where it is managed from",
-			o.Object, plan.TLSText(ownerTLS), lastWriter(owner))
-		if unfinished(node) {
-			return Started, detail
-		}
-		return NodeFailed, detail
+		return takenBack(node, fmt.Sprintf("spec.sidecar.tls of %s was changed to %s by %s: commit the change where it is managed from",
+			o.Object, plan.TLSText(ownerTLS), lastWriter(owner)))
 	case !node.SidecarTLS().Equal(o.Target) && node.Spec.Paused:
 		return Skipped, "spec.paused is true"
 	case !node.SidecarTLS().Equal(o.Target):
@@ -80,13 +76,31 @@ func (s *stepper) judge(n *NodeRecord) (Outcome, string) {
 	return s.progress(n, node, o)
 }
 
-// unfinished says whether a node whose spec somebody else changed is still on its way: nobody may leave it there.
+// takenBack is the outcome of a node from which somebody else took the change: it is seen through to what its spec says.
+func takenBack(node *v1alpha1.SeiNode, why string) (Outcome, string) {
+	if unfinished(node) {
+		return Started, why
+	}
+	return NodeFailed, why
+}
+
+// unfinished says whether a node is on its way to what its spec says: nobody may leave it there.
 func unfinished(node *v1alpha1.SeiNode) bool {
-	p := node.Status.Plan
-	if p.Active() && node.Spec.Paused && beforeTemplate(p) {
+	st, spec := &node.Status, node.SidecarTLS()
+	p := st.Plan
+	removal, allowed := drift.TLSRemoval(node)
+	switch {
+	case p.Active():
+		return !node.Spec.Paused || !beforeTemplate(p)
+	case st.ObservedGeneration < node.Generation:
+		return true
+	case p != nil && p.Kind == v1alpha1.NodeRollback:
+		return true // it failed, and is tried again
+	case node.Spec.Paused, removal && !allowed, st.CurrentSidecarTLS.Config().Equal(spec):
 		return false
 	}
-	return p.Active() || node.Status.ObservedGeneration < node.Generation
+	// The plan that goes back is built in the pass after the one that ended the plan before it.
+	return failure(node, spec) == ""
 }
 
 // progress says how far a node is that has the change in its spec.

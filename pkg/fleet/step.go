@@ -243,7 +243,11 @@ func (s *stepper) retries() {
 	for i := range s.Nodes {
 		n := &s.Nodes[i]
 		node := s.view.Nodes[n.Key()]
-		if n.Outcome == Started && n.Retry != "" && node != nil && s.Objects[n.Object].Edited &&
+		o := &s.Objects[n.Object]
+		if _, tls := s.observed(o); !tls.Equal(o.Target) {
+			continue // nobody wants it any more
+		}
+		if n.Outcome == Started && n.Retry != "" && node != nil && o.Edited &&
 			node.Annotations[v1alpha1.AnnotationRetryRequestedAt] != n.Retry {
 			s.out.Retries[n.Key()] = n.Retry
 		}
@@ -254,7 +258,7 @@ func (s *stepper) retries() {
 func (s *stepper) cycling() bool {
 	return slices.ContainsFunc(s.Nodes, func(n NodeRecord) bool {
 		node := s.view.Nodes[n.Key()]
-		if node == nil || n.Outcome != Started {
+		if node == nil || n.Outcome == Pending || n.Outcome.Ended() && n.Outcome != NodeFailed {
 			return false
 		}
 		p := node.Status.Plan

@@ -197,8 +197,18 @@ func TestRevertedInAPodCycle(t *testing.T) {
 	require.Contains(t, r.Nodes[0].Detail, "was changed to off")
 	require.False(t, d.Ended)
 
+	// The plan ended with what it had latched, and the one that goes back is not built yet.
 	n = w.find("ax-0")
 	n.Status.Plan, n.Status.ObservedGeneration = nil, n.Generation
+	n.Status.CurrentSidecarTLS = &v1alpha1.ObservedSidecarTLS{SidecarTLSConfig: *r.Objects[0].Target}
+	metav1.SetMetaDataAnnotation(&n.ObjectMeta, v1alpha1.AnnotationAllowTLSRemoval, "true")
+	require.False(t, fleet.Step(r, w.view()).Ended)
+	// A rollback that failed is tried again.
+	n.Status.CurrentSidecarTLS = nil
+	n.Status.Plan = &v1alpha1.Plan{Kind: v1alpha1.NodeRollback, Phase: v1alpha1.PlanFailed}
+	require.False(t, fleet.Step(r, w.view()).Ended)
+
+	n.Status.Plan = nil
 	require.True(t, fleet.Step(r, w.view()).Ended)
 	require.Equal(t, fleet.NodeFailed, r.Nodes[0].Outcome)
 	require.Equal(t, fleet.Failed, r.State)

@@ -72,7 +72,7 @@ func Drive(ctx context.Context, o DriveOptions) error {
 	defer recorder.flush()
 	e := engine.New(engine.Options{
 		Client: mgr.GetClient(), Live: mgr.GetAPIReader(), Sidecar: connector, Settings: platform,
-		Recorder: recorder,
+		Recorder: recorder, ServedCheckInterval: servedCheckInterval(0, o.PortForward),
 		Budget: &engine.ChainBudget{
 			Reader: mgr.GetClient(), Settings: platform, Wake: wake.Wake,
 			Driven: func(key types.NamespacedName) bool { return only[key] },

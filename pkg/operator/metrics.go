@@ -12,6 +12,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"sei.io/seictl/api/v1alpha1"
+	"sei.io/seictl/pkg/engine"
 	"sei.io/seictl/pkg/plan"
 )
 
@@ -20,10 +21,10 @@ import (
 type Metrics struct {
 	// Reader is a cache of every SeiNode.
 	Reader client.Reader
-	// SecretLeaf is the fingerprint of the certificate in the Secret of the TLS that a node runs, where known.
-	SecretLeaf func(*v1alpha1.SeiNode) (fingerprint string, ok bool)
-	// ServedChecks is how many times it was looked what a node serves; nil means that nobody looks.
-	ServedChecks func() uint64
+	// ServesSecret says whether a node was seen to serve the certificate in its Secret, where known.
+	ServesSecret func(*v1alpha1.SeiNode) (serves, ok bool)
+	// ServedChecks is how many times it was looked what a node serves, by what was found; nil means that nobody looks.
+	ServedChecks func() map[engine.LookResult]uint64
 	// Active says whether this process leads: two replicas must not both tell of a node. Nil means always.
 	Active func() bool
 	// Log of what goes wrong in a scrape.
@@ -54,7 +55,8 @@ var (
 		"1 while the condition NodeUpdateInProgress is False with this reason, UpdateFailed or RolledBack; else no series.",
 		append([]string{"reason"}, nodeLabels...), nil)
 	descServedChecks = prometheus.NewDesc("seinode_sidecar_tls_served_checks_total",
-		"How many times this process looked which certificate a node serves, besides what plans look at.", nil, nil)
+		"How many times this process looked which certificate a node serves, besides what plans look at. result is current: the "+
+			"one in its Secret; other: another one; failed: it could not be seen, or cannot be verified.", []string{"result"}, nil)
 	descPaused = prometheus.NewDesc("seinode_paused",
 		"1 while spec.paused of the node is true, else 0.", nodeLabels, nil)
 )
@@ -98,7 +100,9 @@ func (m *Metrics) Collect(ch chan<- prometheus.Metric) {
 		return
 	}
 	if m.ServedChecks != nil {
-		ch <- prometheus.MustNewConstMetric(descServedChecks, prometheus.CounterValue, float64(m.ServedChecks()))
+		for result, n := range m.ServedChecks() {
+			ch <- prometheus.MustNewConstMetric(descServedChecks, prometheus.CounterValue, float64(n), string(result))
+		}
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), scrapeTimeout)
 	defer cancel()
@@ -124,8 +128,8 @@ func (m *Metrics) collect(n *v1alpha1.SeiNode, ch chan<- prometheus.Metric) {
 		if tls.NotAfter != nil {
 			gauge(descNotAfter, float64(tls.NotAfter.Unix()))
 		}
-		if want, ok := m.leaf(n, secret); ok {
-			gauge(descServedCurrent, bit(tls.FingerprintSHA256 == want))
+		if serves, ok := m.servesSecret(n, secret); ok {
+			gauge(descServedCurrent, bit(serves))
 		}
 	}
 	m.collectPlan(n, gauge)
@@ -150,16 +154,16 @@ func (m *Metrics) collectPlan(n *v1alpha1.SeiNode, gauge func(*prometheus.Desc, 
 	}
 }
 
-// leaf is the certificate in the Secret; false when there is none to compare with.
-func (m *Metrics) leaf(n *v1alpha1.SeiNode, secret *metav1.Condition) (string, bool) {
-	if m.SecretLeaf == nil || secret == nil {
-		return "", false
+// servesSecret says whether a node serves the certificate in its Secret; not ok when there is none to compare with.
+func (m *Metrics) servesSecret(n *v1alpha1.SeiNode, secret *metav1.Condition) (serves, ok bool) {
+	if m.ServesSecret == nil || secret == nil {
+		return false, false
 	}
 	switch secret.Reason {
 	case v1alpha1.ReasonTLSSecretNotFound, v1alpha1.ReasonTLSSecretMalformed, v1alpha1.ReasonTLSSecretUnavailable:
-		return "", false
+		return false, false
 	}
-	return m.SecretLeaf(n)
+	return m.ServesSecret(n)
 }
 
 // PlanEnded observes a plan that ended, and its tasks.

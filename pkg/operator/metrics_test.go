@@ -126,8 +126,10 @@ func TestMetricsOfOneNode(t *testing.T) {
 				want[k] = v
 			}
 			m := &Metrics{
-				Reader:     &nodeList{nodes: []v1alpha1.SeiNode{metricsNode(c.edit)}},
-				SecretLeaf: func(*v1alpha1.SeiNode) (string, bool) { return "in-secret", true },
+				Reader: &nodeList{nodes: []v1alpha1.SeiNode{metricsNode(c.edit)}},
+				ServesSecret: func(n *v1alpha1.SeiNode) (bool, bool) {
+					return n.Status.CurrentSidecarTLS.FingerprintSHA256 == "in-secret", true
+				},
 			}
 			require.Equal(t, want, scrape(t, m))
 		})

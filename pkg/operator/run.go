@@ -106,8 +106,8 @@ func newOperator(ctx context.Context, o RunOptions, l *lock.Lock) (*operator, er
 		return nil, err
 	}
 	op.metrics = &Metrics{
-		Reader: op.mgr.GetClient(), SecretLeaf: op.secretLeaf, Log: o.Log.WithName("metrics"), Active: op.leads,
-		ServedChecks: func() uint64 { return op.engine.ServedChecks() },
+		Reader: op.mgr.GetClient(), ServesSecret: func(n *v1alpha1.SeiNode) (bool, bool) { return op.engine.ServesSecret(n) }, Log: o.Log.WithName("metrics"), Active: op.leads,
+		ServedChecks: func() map[engine.LookResult]uint64 { return op.engine.ServedChecks() },
 	}
 	if err := op.metrics.Register(metrics.Registry); err != nil {
 		var twice prometheus.AlreadyRegisteredError
@@ -123,7 +123,7 @@ func newOperator(ctx context.Context, o RunOptions, l *lock.Lock) (*operator, er
 	}
 	op.engine = engine.New(engine.Options{
 		Client: op.mgr.GetClient(), Live: op.mgr.GetAPIReader(), Sidecar: connector, Settings: op.settings.Get,
-		Recorder: told, Budget: op.budget, OnPlanEnd: op.planEnded, ServedCheckInterval: o.ServedCheckInterval,
+		Recorder: told, Budget: op.budget, OnPlanEnd: op.planEnded, ServedCheckInterval: servedCheckInterval(o.ServedCheckInterval, o.PortForward),
 	})
 	return op, op.setUp(ctx, recorder)
 }
@@ -164,6 +164,14 @@ func newManager(o RunOptions, l *lock.Lock) (ctrl.Manager, error) {
 		return nil, fmt.Errorf("adding the certificate of /metrics: %w", err)
 	}
 	return mgr, nil
+}
+
+// servedCheckInterval is never where each look were a request to the API server: a settled node costs none.
+func servedCheckInterval(d time.Duration, portForward bool) time.Duration {
+	if portForward {
+		return -1
+	}
+	return d
 }
 
 func nonZero(d time.Duration) *time.Duration {
@@ -226,8 +234,6 @@ func (op *operator) leads() bool {
 		return false
 	}
 }
-
-func (op *operator) secretLeaf(n *v1alpha1.SeiNode) (string, bool) { return op.engine.SecretLeaf(n) }
 
 // planEnded observes and logs a plan that ended.
 func (op *operator) planEnded(node *v1alpha1.SeiNode, p *v1alpha1.Plan, outcome v1alpha1.PlanPhase) {

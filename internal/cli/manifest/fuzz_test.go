@@ -40,7 +40,7 @@ func FuzzParse(f *testing.F) {
 		require.NotEmpty(t, objects)
 		for i := range objects {
 			o := &objects[i]
-			require.True(t, (o.Node == nil) != (o.Deployment == nil))
+			require.NotEqual(t, o.Node == nil, o.Deployment == nil)
 			_, _, name := o.identity()
 			require.NotEmpty(t, name)
 			again, err := Parse(o.Raw, o.Source)

@@ -82,7 +82,7 @@ func NewCmdRun(f *factory.Factory, runF func(context.Context, *RunOptions) error
 	fl.Float32Var(&o.QPS, "kube-api-qps", 100, "requests to the API server per second")
 	fl.IntVar(&o.Burst, "kube-api-burst", 200, "requests to the API server in a burst")
 	fl.DurationVar(&o.ServedCheckInterval, "served-check-interval", engine.DefaultServedCheckInterval,
-		"how often the certificate that a settled node serves is looked at; at most 4 looks a second over all nodes")
+		"how often the certificate that a settled node serves is looked at; at most 4 looks a second over all nodes; with --port-forward only when something changed")
 	fl.StringVar(&o.LogLevel, "log-level", "info", "debug, info, warn or error")
 	fl.BoolVar(&o.PortForward, "port-forward", false, "reach pods through the API server: from outside the cluster")
 	fl.BoolVar(&o.Once, "once", false, "end when nothing is left to do, and say how it came out")
