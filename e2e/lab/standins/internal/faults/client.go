@@ -17,8 +17,9 @@ const (
 	urlEnv = "LAB_FAULTS_URL"
 	urlOff = "off"
 
-	// firstTimeout bounds the question before the ports open; no registry must not cost a pod its start.
-	firstTimeout = 300 * time.Millisecond
+	// firstTimeout bounds the question before the ports open: a registry that hangs must not cost a pod its start, and one
+	// that is slow on a busy machine must not cost it its faults.
+	firstTimeout = 3 * time.Second
 	// pollTimeout is longer than the 30 s that the registry holds a long poll.
 	pollTimeout = 40 * time.Second
 )
