@@ -3,6 +3,7 @@
 package e2e
 
 import (
+	"context"
 	"math"
 	"os"
 	"strconv"
@@ -11,6 +12,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
@@ -90,18 +92,46 @@ func (s *S) chainBudget(n int) {
 // awaitNodes watches until all nodes of the scenario are as check wants them.
 func (s *S) awaitNodes(within time.Duration, check func(*v1alpha1.SeiNode) bool) {
 	s.Helper()
-	require.Eventually(s, func() bool {
+	ctx, cancel := context.WithTimeout(s.Context(), within)
+	defer cancel()
+	var left map[string]bool
+	for ctx.Err() == nil {
 		var list v1alpha1.SeiNodeList
-		if s.client.List(s.Context(), &list, client.InNamespace(s.ns)) != nil {
-			return false
+		if err := s.client.List(ctx, &list, client.InNamespace(s.ns)); err != nil {
+			continue
 		}
+		left = map[string]bool{}
 		for i := range list.Items {
 			if !check(&list.Items[i]) {
-				return false
+				left[list.Items[i].Name] = true
 			}
 		}
-		return true
-	}, within, time.Second)
+		if len(left) == 0 {
+			return
+		}
+		w, err := s.client.Watch(ctx, &list, client.InNamespace(s.ns),
+			&client.ListOptions{Raw: &metav1.ListOptions{ResourceVersion: list.ResourceVersion}})
+		if err != nil {
+			continue
+		}
+		for event := range w.ResultChan() {
+			n, ok := event.Object.(*v1alpha1.SeiNode)
+			if !ok {
+				break
+			}
+			if delete(left, n.Name); !check(n) {
+				left[n.Name] = true
+			}
+			if len(left) == 0 {
+				break
+			}
+		}
+		w.Stop()
+		if len(left) == 0 {
+			return
+		}
+	}
+	require.Fail(s, "not all nodes came to be as they should", "%d are not, after %s", len(left), within)
 }
 
 // toggle turns TLS on on nodes from..from+n-1 at once, and says how long it took.
