@@ -1,7 +1,9 @@
 package plan
 
 import (
-	"fmt"
+	"crypto/sha1" // what a UUIDv5 is made of, and nothing that has to withstand anybody
+	"hash"
+	"strconv"
 	"time"
 
 	"github.com/google/uuid"
@@ -51,13 +53,14 @@ func (in *Input) newPlan(kind v1alpha1.PlanKind, causes []v1alpha1.PlanCause, ta
 		}
 	}
 	p.Tasks = make([]v1alpha1.Task, 0, due)
+	h := sha1.New()
 	for i := range steps {
 		s := &steps[i]
 		if !s.when {
 			continue
 		}
 		p.Tasks = append(p.Tasks, v1alpha1.Task{
-			Type: s.task, ID: TaskID(in.ID, s.task, len(p.Tasks)), Status: v1alpha1.TaskPending, Why: s.why,
+			Type: s.task, ID: taskID(h, in.ID, s.task, len(p.Tasks)), Status: v1alpha1.TaskPending, Why: s.why,
 			Params: *s.params.DeepCopy(),
 		})
 	}
@@ -69,7 +72,12 @@ var taskNamespace = uuid.NewSHA1(uuid.NameSpaceDNS, []byte("tasks.sei.io"))
 
 // TaskID is the UUIDv5 of plan id, type and index: the same task always has the same id.
 func TaskID(planID string, t v1alpha1.TaskType, index int) string {
-	return uuid.NewSHA1(taskNamespace, fmt.Appendf(nil, "%s/%s/%d", planID, t, index)).String()
+	return taskID(sha1.New(), planID, t, index)
+}
+
+// taskID is TaskID with a hash that is used again.
+func taskID(h hash.Hash, planID string, t v1alpha1.TaskType, index int) string {
+	return uuid.NewHash(h, taskNamespace, []byte(planID+"/"+string(t)+"/"+strconv.Itoa(index)), 5).String()
 }
 
 // latch is what the node runs now: where a rollback returns to.
