@@ -58,7 +58,7 @@ func TestOperator(t *testing.T) {
 			s := newS(t, e, sc.Name)
 			s.operated = true
 			sc.Run(s)
-			s.requirePreviewsTrue(sc.Instead)
+			s.requirePreviewsTrue(sc.Instead, sc.Perhaps)
 		})
 	}
 	t.Run("least-privilege", func(t *testing.T) {

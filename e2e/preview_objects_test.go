@@ -17,6 +17,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/require"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
@@ -285,15 +286,17 @@ func (h *planHistory) saw(o any) {
 	}
 }
 
-// after are the plans of a node that ended after the one with that id.
-func (h *planHistory) after(node, id string) []v1alpha1.PlanSummary {
+// after are the plans of a node that ended after the one with that id, which ended at a time: the watch may have missed it.
+func (h *planHistory) after(node, id string, ended time.Time) (plans []v1alpha1.PlanSummary) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	all := h.ended[node]
-	for i := len(all) - 1; i >= 0 && id != ""; i-- {
-		if all[i].ID == id {
-			return slices.Clone(all[i+1:])
+	for _, l := range h.ended[node] {
+		switch {
+		case l.ID == id:
+			plans = nil
+		case l.FinishedAt.After(ended):
+			plans = append(plans, l)
 		}
 	}
-	return slices.Clone(all)
+	return plans
 }

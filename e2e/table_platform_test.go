@@ -107,7 +107,7 @@ func convergedOnce(s *S) {
 	n.cycles(0, func() {
 		offset := s.auditSize()
 		s.once().exits(done)
-		require.Empty(s, s.writes(offset, onceUser))
+		require.Empty(s, s.writesOf(offset, onceUser))
 
 		set("no-such-ca", true)
 		s.once().exits(paused).says(s.ns + "/ax-0 is paused")
