@@ -142,6 +142,8 @@ type pass struct {
 	*Engine
 	// orig is what the API server has, node the copy that the pass works on.
 	orig, node *v1alpha1.SeiNode
+	// cached says that orig is what the cache has.
+	cached bool
 	// unwrittenSince is when progress was first kept back from the status; zero when none is.
 	unwrittenSince time.Time
 	// retried says that the next attempt was asked for, without waiting for its backoff.
@@ -170,7 +172,7 @@ type endedPlan struct {
 func (e *Engine) Pass(ctx context.Context, node *v1alpha1.SeiNode) (Outcome, error) {
 	orig, working, since := e.freshest(node)
 	p := &pass{
-		Engine: e, orig: orig, node: working.DeepCopy(), unwrittenSince: since, settings: e.opts.Settings(), now: e.opts.Now(),
+		Engine: e, orig: orig, cached: orig == node, node: working.DeepCopy(), unwrittenSince: since, settings: e.opts.Settings(), now: e.opts.Now(),
 	}
 	var err error
 	if p.snapshot, err = p.gather(ctx); err != nil {

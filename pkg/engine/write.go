@@ -38,7 +38,11 @@ func (e *Engine) freshest(node *v1alpha1.SeiNode) (orig, working *v1alpha1.SeiNo
 	if !ok {
 		return node, node, time.Time{}
 	}
-	if c, err := resourceversion.CompareResourceVersion(k.written.ResourceVersion, node.ResourceVersion); err == nil && c >= 0 {
+	c, err := resourceversion.CompareResourceVersion(k.written.ResourceVersion, node.ResourceVersion)
+	if err == nil && c == 0 && k.since.IsZero() {
+		return node, node, time.Time{}
+	}
+	if err == nil && c >= 0 {
 		return k.written, k.working, k.since
 	}
 	// Somebody else wrote: what was kept back is found again, as every task is safe to run twice.
@@ -53,6 +57,13 @@ func (e *Engine) freshest(node *v1alpha1.SeiNode) (orig, working *v1alpha1.SeiNo
 func (p *pass) write(ctx context.Context) error {
 	p.out.Node = p.node
 	if reflect.DeepEqual(p.orig.Status, p.node.Status) {
+		if p.cached {
+			// Nothing is known beyond the cache: a settled node is kept there alone.
+			p.mu.Lock()
+			delete(p.latest, p.node.UID)
+			p.mu.Unlock()
+			return nil
+		}
 		p.remember(known{written: p.orig, working: p.orig})
 		return nil
 	}

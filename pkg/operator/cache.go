@@ -35,8 +35,9 @@ func CacheOptions(namespaces ...string) (cache.Options, error) {
 	if err != nil {
 		return cache.Options{}, fmt.Errorf("selecting objects of nodes: %w", err)
 	}
-	ofNodes := cache.ByObject{Label: labels.NewSelector().Add(*req), Transform: cache.TransformStripManagedFields()}
+	ofNodes := cache.ByObject{Label: labels.NewSelector().Add(*req)}
 	o := cache.Options{
+		DefaultTransform: slim,
 		ByObject: map[client.Object]cache.ByObject{
 			&appsv1.StatefulSet{}: ofNodes,
 			&corev1.Pod{}:         ofNodes,
@@ -67,6 +68,35 @@ func SeeAllNodes(o *cache.Options) {
 			o.ByObject[obj] = by
 		}
 	}
+}
+
+// slim drops what no decision needs and what is most of an object: fleets have thousands of them.
+func slim(obj any) (any, error) {
+	switch o := obj.(type) {
+	case *v1alpha1.SeiNodeDeployment:
+	case *v1alpha1.SeiNode:
+		// Who wrote what of the spec matters, and of the status only who and when.
+		for i := range o.ManagedFields {
+			if f := &o.ManagedFields[i]; f.Subresource != "" {
+				f.FieldsV1 = nil
+			}
+		}
+	case *corev1.Pod:
+		o.ManagedFields = nil
+		for _, containers := range [][]corev1.Container{o.Spec.InitContainers, o.Spec.Containers} {
+			for i := range containers {
+				c := &containers[i]
+				containers[i] = corev1.Container{Name: c.Name, Image: c.Image, Env: c.Env, Ports: c.Ports, RestartPolicy: c.RestartPolicy}
+			}
+		}
+		o.Spec.Affinity, o.Spec.Tolerations = nil, nil
+	case *cmv1.CertificateRequest:
+		o.ManagedFields = nil
+		o.Spec.Request, o.Status.Certificate, o.Status.CA = nil, nil, nil
+	case metav1.Object:
+		o.SetManagedFields(nil)
+	}
+	return obj, nil
 }
 
 // stripMetadata drops what may hold a Secret's data in its metadata, and what nobody reads.

@@ -144,6 +144,8 @@ func (r *DeploymentReconciler) act(ctx context.Context, snd *v1alpha1.SeiNodeDep
 		case deployment.Delete:
 			err = client.IgnoreNotFound(r.Client.Delete(ctx, a.Node.DeepCopy(), client.Preconditions{UID: &a.Node.UID}))
 		default:
+			// The cache does not hold all of them: the API server goes on with its own.
+			a.Node.ManagedFields = nil
 			err = r.Client.Update(ctx, a.Node, owner)
 		}
 		if err != nil {
