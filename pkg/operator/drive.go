@@ -68,7 +68,7 @@ func Drive(ctx context.Context, o DriveOptions) error {
 	}
 	platform := func() settings.Settings { return o.Settings }
 	wake := newWaker()
-	recorder := &eventWriter{client: mgr.GetClient()}
+	recorder := newEventWriter(mgr.GetClient())
 	defer recorder.flush()
 	e := engine.New(engine.Options{
 		Client: mgr.GetClient(), Live: mgr.GetAPIReader(), Sidecar: connector, Settings: platform,

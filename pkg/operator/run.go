@@ -62,8 +62,7 @@ type operator struct {
 	metrics  *Metrics
 	nodes    *NodeReconciler
 	snds     *DeploymentReconciler
-	// events are written at once by a process that ends when its work is done.
-	events *eventWriter
+	events   *eventWriter
 }
 
 // Run reconciles every SeiNode and SeiNodeDeployment of the cluster, while it holds the Lease, until ctx ends. Then passes
@@ -79,6 +78,7 @@ func Run(ctx context.Context, o RunOptions) error {
 	}
 	op.nodes.Draining = func() bool { return ctx.Err() != nil }
 	op.Log.Info("starting", "identity", l.Identity())
+	defer op.events.flush()
 	if err := op.mgr.Start(ctx); err != nil {
 		return fmt.Errorf("running the operator: %w", err)
 	}
@@ -99,8 +99,8 @@ func newOperator(ctx context.Context, o RunOptions, l *lock.Lock) (*operator, er
 	if op.mgr, err = newManager(o, l); err != nil {
 		return nil, err
 	}
-	recorder := recorder{op.mgr.GetEventRecorder("seictl")}
-	op.settings.recorder, op.settings.changed = recorder.EventRecorder, func() { op.wakeAll(ctx) }
+	op.events = newEventWriter(op.mgr.GetClient())
+	op.settings.recorder, op.settings.changed = op.events, func() { op.wakeAll(ctx) }
 	connector, err := NewConnector(o.Config, o.PortForward)
 	if err != nil {
 		return nil, err
@@ -116,16 +116,11 @@ func newOperator(ctx context.Context, o RunOptions, l *lock.Lock) (*operator, er
 		}
 	}
 	op.budget = &engine.ChainBudget{Reader: op.mgr.GetClient(), Settings: op.settings.Get, Wake: op.wake.Wake}
-	var told engine.Recorder = recorder
-	if l == nil {
-		op.events = &eventWriter{client: op.mgr.GetClient()}
-		told = op.events
-	}
 	op.engine = engine.New(engine.Options{
 		Client: op.mgr.GetClient(), Live: op.mgr.GetAPIReader(), Sidecar: connector, Settings: op.settings.Get,
-		Recorder: told, Budget: op.budget, OnPlanEnd: op.planEnded, ServedCheckInterval: servedCheckInterval(o.ServedCheckInterval, o.PortForward),
+		Recorder: op.events, Budget: op.budget, OnPlanEnd: op.planEnded, ServedCheckInterval: servedCheckInterval(o.ServedCheckInterval, o.PortForward),
 	})
-	return op, op.setUp(ctx, recorder)
+	return op, op.setUp(ctx)
 }
 
 func newManager(o RunOptions, l *lock.Lock) (ctrl.Manager, error) {
@@ -182,14 +177,14 @@ func nonZero(d time.Duration) *time.Duration {
 }
 
 // setUp adds the reconcilers, the settings and the probes.
-func (op *operator) setUp(ctx context.Context, r recorder) error {
+func (op *operator) setUp(ctx context.Context) error {
 	skipNameValidation := true
 	options := func(workers int) controller.TypedOptions[reconcile.Request] {
 		return controller.TypedOptions[reconcile.Request]{
 			MaxConcurrentReconciles: max(workers, 1), SkipNameValidation: &skipNameValidation,
 		}
 	}
-	op.snds = &DeploymentReconciler{Client: op.mgr.GetClient(), Recorder: r.EventRecorder, Now: time.Now}
+	op.snds = &DeploymentReconciler{Client: op.mgr.GetClient(), Recorder: op.events, Now: time.Now}
 	op.nodes = &NodeReconciler{
 		Client: op.mgr.GetClient(), Engine: op.engine, Waker: op.wake, AwaitCertManager: true,
 		Forget: func(uid types.UID) {
