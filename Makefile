@@ -127,7 +127,7 @@ bench: build-failpoints lab-up ## Measure: Go benchmarks, then toggles on the la
 
 # How many nodes the benchmarks of the sim tier have.
 bench-operator: BENCH_NODES ?= 2000
-bench-scale bench-fleet: BENCH_NODES ?= 1000
+bench-scale bench-settled bench-fleet: BENCH_NODES ?= 1000
 
 .PHONY: bench-operator
 bench-operator: BENCH = TestBenchOperator
@@ -136,6 +136,10 @@ bench-operator: bench-sim ## Measure the operator over 2,000 simulated nodes
 .PHONY: bench-scale
 bench-scale: BENCH = TestBenchScale
 bench-scale: bench-sim ## Measure the creation and toggle of 1,000 simulated nodes
+
+.PHONY: bench-settled
+bench-settled: BENCH = TestBenchSettled
+bench-settled: bench-sim ## Measure what 1,000 simulated nodes with TLS cost while nothing changes
 
 .PHONY: bench-fleet
 bench-fleet: BENCH = TestBenchFleet

@@ -23,8 +23,7 @@ func TestBenchScale(t *testing.T) {
 	report := reporter("bench-scale")
 	s.chainBudget(budget)
 	s.podTimes()
-	metrics := s.metricsEndpoint()
-	op := s.benchOperator(metrics.arguments()...)
+	op := s.benchOperator()
 	begun := time.Now()
 	s.benchNodes(0, nodes, s.chain)
 	init := time.Since(begun)
@@ -34,7 +33,6 @@ func TestBenchScale(t *testing.T) {
 	took := s.toggle(0, nodes)
 	report("TLS on %d nodes with a budget of %d in %.1fs: %.0f ms a node; driver CPU %.1fs, RSS %d MiB, at most %d MiB", nodes, budget,
 		took.Seconds(), float64(took.Milliseconds())/float64(nodes), (op.cpu() - cpu).Seconds(), op.rss()>>20, op.peak()>>20)
-	metrics.whileSettled(nodes, report)
 }
 
 // TestBenchFleet measures seictl fleet over three chains; only when BENCH_NODES says with how many nodes. It is made for the

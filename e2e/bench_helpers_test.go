@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"net/http"
 	"os"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -110,14 +111,14 @@ func (s *S) podTimes() {
 func benchName(i int) string { return fmt.Sprintf("n-%04d", i) }
 
 // benchNodes creates nodes from..from+n-1 of a chain and waits until all of the scenario are Ready. Somebody else drives.
-func (s *S) benchNodes(from, n int, chain string) {
+func (s *S) benchNodes(from, n int, chain string, edits ...func(*v1alpha1.SeiNode)) {
 	s.Helper()
 	var wg sync.WaitGroup
 	work := make(chan int)
 	for range 16 {
 		wg.Go(func() {
 			for i := range work {
-				node := s.manifest(benchName(i), func(o *v1alpha1.SeiNode) { o.Spec.ChainID = chain })
+				node := s.manifest(benchName(i), slices.Concat(edits, []func(*v1alpha1.SeiNode){func(o *v1alpha1.SeiNode) { o.Spec.ChainID = chain }})...)
 				if err := s.client.Create(s.Context(), node); err != nil {
 					s.Errorf("creating a node: %v", err)
 				}
