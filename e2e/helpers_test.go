@@ -131,6 +131,12 @@ func (s *S) applyAs(manager string, object map[string]any) {
 // applyAgain applies what is there already, as a user of its own whom the audit log tells apart.
 func applyAgain(s *S) {
 	n := s.running(withTLS(*byIssuer(issuerA)))
+	s.eventually("the StatefulSet controller has seen that the pod is Ready", func() error {
+		if st := n.statefulSet().Status; st.AvailableReplicas != 1 || st.ReadyReplicas != 1 {
+			return fmt.Errorf("%+v", st)
+		}
+		return nil
+	})
 	objects, lease := s.versions(), s.lease()
 	offset := s.auditSize()
 	s.as = "e2e:" + s.ns

@@ -128,7 +128,6 @@ func convergedOnce(s *S) {
 		other.signal(syscall.SIGTERM)
 		other.wait().exits(done)
 	})
-	n.requireTLS("ClusterIssuer/" + issuerA)
 	n.requireServing()
 }
 
