@@ -140,6 +140,9 @@ func (e *hostMetrics) whileSettled(nodes int, report func(string, ...any)) {
 	}
 	metrics, _ = e.scrape()
 	rate := (sum(e.values(metrics, checks)) - before) / time.Since(begun).Seconds()
+	report("operator: %.0f MiB of heap alive after the last collection, %.0f MiB allocated, %.0f MiB from the system",
+		sum(e.values(metrics, "go_memstats_next_gc_bytes"))/2/(1<<20), sum(e.values(metrics, "go_memstats_heap_alloc_bytes"))/(1<<20),
+		sum(e.values(metrics, "go_memstats_sys_bytes"))/(1<<20))
 	var took []time.Duration
 	for range scrapes {
 		_, t := e.scrape()

@@ -43,7 +43,7 @@ func mountedBy(ctx context.Context, env *Env, in Input, match func(corev1.Volume
 		return "the template of StatefulSet " + namespace + "/" + in.Node.Name, nil
 	}
 	pods := &corev1.PodList{}
-	if err := env.Client.List(ctx, pods, client.InNamespace(namespace)); err != nil {
+	if err := env.Client.List(ctx, pods, client.InNamespace(namespace), client.UnsafeDisableDeepCopy); err != nil {
 		return "", listError("pods", err, in.Node)
 	}
 	for i := range pods.Items {

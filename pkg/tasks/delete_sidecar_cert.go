@@ -82,7 +82,7 @@ func issuedFor(secret *corev1.Secret, certificate string) bool {
 // usedElsewhere says whether another Certificate writes to the Secret, or another node is told to mount it.
 func usedElsewhere(ctx context.Context, env *Env, in Input, name string) (bool, error) {
 	certificates := &cmv1.CertificateList{}
-	err := env.Client.List(ctx, certificates, client.InNamespace(in.Node.Namespace))
+	err := env.Client.List(ctx, certificates, client.InNamespace(in.Node.Namespace), client.UnsafeDisableDeepCopy)
 	if err != nil && !meta.IsNoMatchError(err) {
 		return false, listError("Certificates", err, in.Node)
 	}
@@ -92,7 +92,7 @@ func usedElsewhere(ctx context.Context, env *Env, in Input, name string) (bool, 
 		}
 	}
 	nodes := &v1alpha1.SeiNodeList{}
-	if err := env.Client.List(ctx, nodes, client.InNamespace(in.Node.Namespace)); err != nil {
+	if err := env.Client.List(ctx, nodes, client.InNamespace(in.Node.Namespace), client.UnsafeDisableDeepCopy); err != nil {
 		return false, listError("SeiNodes", err, in.Node)
 	}
 	for i := range nodes.Items {

@@ -25,7 +25,7 @@ const claimPoll = 5 * time.Second
 // SeiNode keeps the data, and a claim that was kept is taken up again only if it says whose it is.
 func ensureDataPVC(ctx context.Context, env *Env, in Input, p v1alpha1.DataPVCParams) (Result, error) {
 	name := in.Node.Namespace + "/" + p.ClaimName
-	if err := claimUnused(ctx, env, in, p.ClaimName); err != nil {
+	if err := claimOfOne(ctx, env, in, p.ClaimName); err != nil {
 		return Result{}, err
 	}
 	claim, err := get(ctx, env.Live, in.Node.Namespace, p.ClaimName, &corev1.PersistentVolumeClaim{})
@@ -36,6 +36,11 @@ func ensureDataPVC(ctx context.Context, env *Env, in Input, p v1alpha1.DataPVCPa
 		return WaitPolling(claimPoll, "PersistentVolumeClaim %s, which the spec imports, does not exist", name), nil
 	case claim == nil:
 		return createClaim(ctx, env, in, p)
+	}
+	if err := claimUnused(ctx, env, in, p.ClaimName); err != nil {
+		return Result{}, err
+	}
+	switch {
 	case claim.DeletionTimestamp != nil:
 		return WaitPolling(claimPoll, "PersistentVolumeClaim %s is being deleted", name), nil
 	case claim.Status.Phase == corev1.ClaimLost:
@@ -80,12 +85,11 @@ func adoptable(node *v1alpha1.SeiNode, p v1alpha1.DataPVCParams, claim *corev1.P
 		claim.Namespace, claim.Name, v1alpha1.LabelNode, node.Name, v1alpha1.LabelChain, p.ChainID)
 }
 
-// claimUnused makes sure that nobody else uses a claim: two seid on one volume destroy it, and on one key are slashed.
-// Pods are listed live, as the cache need not hold those of others.
-func claimUnused(ctx context.Context, env *Env, in Input, claim string) error {
+// claimOfOne makes sure that no other node uses a claim: two seid on one volume destroy it, and on one key are slashed.
+func claimOfOne(ctx context.Context, env *Env, in Input, claim string) error {
 	node := in.Node
 	nodes := &v1alpha1.SeiNodeList{}
-	if err := env.Client.List(ctx, nodes, client.InNamespace(node.Namespace)); err != nil {
+	if err := env.Client.List(ctx, nodes, client.InNamespace(node.Namespace), client.UnsafeDisableDeepCopy); err != nil {
 		return listError("SeiNodes", err, node)
 	}
 	for i := range nodes.Items {
@@ -94,6 +98,13 @@ func claimUnused(ctx context.Context, env *Env, in Input, claim string) error {
 				"data; give one of them another volume", node.Namespace, claim, n.Name)
 		}
 	}
+	return nil
+}
+
+// claimUnused makes sure that nobody else's pod uses a claim that is there. Pods are listed live, as the cache need not hold
+// those of others; a claim that is not there yet holds nothing, and is not worth reading every pod of the namespace.
+func claimUnused(ctx context.Context, env *Env, in Input, claim string) error {
+	node := in.Node
 	pods := &corev1.PodList{}
 	if err := env.Live.List(ctx, pods, client.InNamespace(node.Namespace)); err != nil {
 		return listError("pods", err, node)

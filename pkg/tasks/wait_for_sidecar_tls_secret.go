@@ -69,7 +69,7 @@ type issuanceState struct {
 
 func readIssuance(ctx context.Context, env *Env, in Input, p v1alpha1.TLSSecretParams) (issuanceState, error) {
 	list := &cmv1.CertificateList{}
-	if err := env.Client.List(ctx, list, client.InNamespace(in.Node.Namespace)); err != nil {
+	if err := env.Client.List(ctx, list, client.InNamespace(in.Node.Namespace), client.UnsafeDisableDeepCopy); err != nil {
 		return issuanceState{}, listError("Certificates", err, in.Node)
 	}
 	name := resources.CertificateName(in.Node.Name)
@@ -106,7 +106,7 @@ func requestsOf(ctx context.Context, env *Env, in Input, cert *cmv1.Certificate)
 		return nil, nil
 	}
 	list := &cmv1.CertificateRequestList{}
-	if err := env.Client.List(ctx, list, client.InNamespace(in.Node.Namespace)); err != nil {
+	if err := env.Client.List(ctx, list, client.InNamespace(in.Node.Namespace), client.UnsafeDisableDeepCopy); err != nil {
 		return nil, listError("CertificateRequests", err, in.Node)
 	}
 	return slices.DeleteFunc(list.Items, func(r cmv1.CertificateRequest) bool {
