@@ -81,7 +81,7 @@ const servedCheckInterval = "30s"
 
 func (e *hostMetrics) arguments() []string {
 	return []string{"--metrics-bind-address=" + e.address, "--metrics-cert-dir=" + e.certDir,
-		"--served-check-interval=" + servedCheckInterval}
+		"--served-check-interval=" + servedCheckInterval, "--pprof-bind-address=127.0.0.1:16060"}
 }
 
 // scrape gets the metrics and says how long that took.

@@ -39,6 +39,8 @@ type RunOptions struct {
 	MetricsCertDir string
 	// HealthAddress serves /healthz and /readyz; "0" for none.
 	HealthAddress string
+	// PprofAddress serves Go's profiles over plain HTTP; "0" or empty for none.
+	PprofAddress string
 	// NodeWorkers is how many nodes, and DeploymentWorkers how many SeiNodeDeployments, are reconciled at once.
 	NodeWorkers, DeploymentWorkers int
 	// PortForward reaches the pods through the API server: from outside the cluster.
@@ -137,7 +139,7 @@ func newManager(o RunOptions, l *lock.Lock) (ctrl.Manager, error) {
 		return nil, err
 	}
 	options := ctrl.Options{
-		Scheme: scheme, Cache: cacheOptions, Logger: o.Log, HealthProbeBindAddress: o.HealthAddress,
+		Scheme: scheme, Cache: cacheOptions, Logger: o.Log, HealthProbeBindAddress: o.HealthAddress, PprofBindAddress: o.PprofAddress,
 		Metrics: metricsserver.Options{
 			BindAddress: o.MetricsAddress, SecureServing: true, TLSOpts: []func(*tls.Config){cert.configure},
 			FilterProvider: filters.WithAuthenticationAndAuthorization,

@@ -105,16 +105,25 @@ func claimOfOne(ctx context.Context, env *Env, in Input, claim string) error {
 // those of others; a claim that is not there yet holds nothing, and is not worth reading every pod of the namespace.
 func claimUnused(ctx context.Context, env *Env, in Input, claim string) error {
 	node := in.Node
-	pods := &corev1.PodList{}
-	if err := env.Live.List(ctx, pods, client.InNamespace(node.Namespace)); err != nil {
-		return listError("pods", err, node)
-	}
-	for i := range pods.Items {
-		p := &pods.Items[i]
-		if p.Labels[v1alpha1.LabelNode] != node.Name && active(p) && mounts(p.Spec, ofClaim(claim)) {
-			return Terminalf("PersistentVolumeClaim %s/%s is mounted by pod %s, which is not of this node: stop that pod first",
-				node.Namespace, claim, p.Name)
+	// A page at a time: a namespace may have thousands, and many nodes may begin at once.
+	for page := ""; ; {
+		pods := &corev1.PodList{}
+		err := env.Live.List(ctx, pods, client.InNamespace(node.Namespace), client.Limit(podsPerPage), client.Continue(page))
+		if err != nil {
+			return listError("pods", err, node)
+		}
+		for i := range pods.Items {
+			p := &pods.Items[i]
+			if p.Labels[v1alpha1.LabelNode] != node.Name && active(p) && mounts(p.Spec, ofClaim(claim)) {
+				return Terminalf("PersistentVolumeClaim %s/%s is mounted by pod %s, which is not of this node: stop that pod first",
+					node.Namespace, claim, p.Name)
+			}
+		}
+		if page = pods.Continue; page == "" {
+			return nil
 		}
 	}
-	return nil
 }
+
+// podsPerPage is how many pods are read at once.
+const podsPerPage = 100

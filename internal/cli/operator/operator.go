@@ -39,6 +39,7 @@ func NewCmdOperator(f *factory.Factory) *cobra.Command {
 type RunOptions struct {
 	*factory.Factory
 	MetricsAddress, MetricsCertDir, HealthAddress string
+	PprofAddress                                  string
 	NodeWorkers, DeploymentWorkers                int
 	QPS                                           float32
 	Burst                                         int
@@ -77,6 +78,7 @@ func NewCmdRun(f *factory.Factory, runF func(context.Context, *RunOptions) error
 	fl.StringVar(&o.MetricsAddress, "metrics-bind-address", ":8443", "where /metrics is served over HTTPS, to who may get it; 0 for nowhere")
 	fl.StringVar(&o.MetricsCertDir, "metrics-cert-dir", "", "directory with tls.crt and tls.key of /metrics, followed when they change; self-signed until they are there")
 	fl.StringVar(&o.HealthAddress, "health-probe-bind-address", ":8081", "where /healthz and /readyz are served; 0 for nowhere")
+	fl.StringVar(&o.PprofAddress, "pprof-bind-address", "0", "where Go's profiles are served, over plain HTTP to anybody who can connect: 127.0.0.1:6060, say; 0 for nowhere")
 	fl.IntVar(&o.NodeWorkers, "node-workers", 16, "how many SeiNodes are reconciled at once")
 	fl.IntVar(&o.DeploymentWorkers, "deployment-workers", 2, "how many SeiNodeDeployments are reconciled at once")
 	fl.Float32Var(&o.QPS, "kube-api-qps", 100, "requests to the API server per second")
@@ -117,7 +119,8 @@ func (o *RunOptions) run(ctx context.Context) error {
 	cfg.UserAgent = "seictl-operator/" + version.Version
 	opts := operator.RunOptions{
 		Config: cfg, Log: log, MetricsAddress: o.MetricsAddress, MetricsCertDir: o.MetricsCertDir, HealthAddress: o.HealthAddress,
-		NodeWorkers: o.NodeWorkers, DeploymentWorkers: o.DeploymentWorkers, PortForward: o.PortForward, LockTimeout: o.LockTimeout,
+		PprofAddress: o.PprofAddress,
+		NodeWorkers:  o.NodeWorkers, DeploymentWorkers: o.DeploymentWorkers, PortForward: o.PortForward, LockTimeout: o.LockTimeout,
 		ServedCheckInterval: o.ServedCheckInterval,
 	}
 	if o.Once {
