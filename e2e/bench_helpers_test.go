@@ -110,25 +110,38 @@ func (s *S) podTimes() {
 
 func benchName(i int) string { return fmt.Sprintf("n-%04d", i) }
 
+// benchAtOnce is how many new nodes may be on their way at once: with more of them the lab's short deadlines end what a busy
+// machine has not come round to.
+const benchAtOnce = 100
+
 // benchNodes creates nodes from..from+n-1 of a chain and waits until all of the scenario are Ready. Somebody else drives.
 func (s *S) benchNodes(from, n int, chain string, edits ...func(*v1alpha1.SeiNode)) {
 	s.Helper()
+	turns := make(chan struct{}, benchAtOnce)
+	var created sync.Map
 	var wg sync.WaitGroup
-	work := make(chan int)
-	for range 16 {
-		wg.Go(func() {
-			for i := range work {
-				node := s.manifest(benchName(i), slices.Concat(edits, []func(*v1alpha1.SeiNode){func(o *v1alpha1.SeiNode) { o.Spec.ChainID = chain }})...)
-				if err := s.client.Create(s.Context(), node); err != nil {
-					s.Errorf("creating a node: %v", err)
-				}
+	wg.Go(func() {
+		edits := slices.Concat(edits, []func(*v1alpha1.SeiNode){func(o *v1alpha1.SeiNode) { o.Spec.ChainID = chain }})
+		for i := from; i < from+n; i++ {
+			select {
+			case turns <- struct{}{}:
+			case <-s.Context().Done():
+				return
 			}
-		})
-	}
-	for i := range n {
-		work <- from + i
-	}
-	close(work)
+			created.Store(benchName(i), true)
+			if err := s.client.Create(s.Context(), s.manifest(benchName(i), edits...)); err != nil {
+				s.Errorf("creating a node: %v", err)
+			}
+		}
+	})
+	s.awaitNodes(from+n, time.Duration(n)*time.Second+patience, func(o *v1alpha1.SeiNode) bool {
+		if !isReady(o) {
+			return false
+		}
+		if _, ours := created.LoadAndDelete(o.Name); ours {
+			<-turns
+		}
+		return true
+	})
 	wg.Wait()
-	s.awaitNodes(time.Duration(n)*time.Second+patience, func(o *v1alpha1.SeiNode) bool { return isReady(o) })
 }

@@ -89,24 +89,26 @@ func (s *S) chainBudget(n int) {
 	s.Cleanup(func() { put(func(string) string { return before }) })
 }
 
-// awaitNodes watches until all nodes of the scenario are as check wants them.
-func (s *S) awaitNodes(within time.Duration, check func(*v1alpha1.SeiNode) bool) {
+// awaitNodes watches until the scenario has so many nodes and all are as check wants them.
+func (s *S) awaitNodes(wanted int, within time.Duration, check func(*v1alpha1.SeiNode) bool) {
 	s.Helper()
 	ctx, cancel := context.WithTimeout(s.Context(), within)
 	defer cancel()
-	var left map[string]bool
+	var known, left map[string]bool
+	all := func() bool { return len(left) == 0 && len(known) >= wanted }
 	for ctx.Err() == nil {
 		var list v1alpha1.SeiNodeList
 		if err := s.client.List(ctx, &list, client.InNamespace(s.ns)); err != nil {
 			continue
 		}
-		left = map[string]bool{}
+		known, left = map[string]bool{}, map[string]bool{}
 		for i := range list.Items {
+			known[list.Items[i].Name] = true
 			if !check(&list.Items[i]) {
 				left[list.Items[i].Name] = true
 			}
 		}
-		if len(left) == 0 {
+		if all() {
 			return
 		}
 		w, err := s.client.Watch(ctx, &list, client.InNamespace(s.ns),
@@ -119,19 +121,20 @@ func (s *S) awaitNodes(within time.Duration, check func(*v1alpha1.SeiNode) bool)
 			if !ok {
 				break
 			}
+			known[n.Name] = true
 			if delete(left, n.Name); !check(n) {
 				left[n.Name] = true
 			}
-			if len(left) == 0 {
+			if all() {
 				break
 			}
 		}
 		w.Stop()
-		if len(left) == 0 {
+		if all() {
 			return
 		}
 	}
-	require.Fail(s, "not all nodes came to be as they should", "%d are not, after %s", len(left), within)
+	require.Fail(s, "not all nodes came to be as they should", "%d of %d are not, after %s", len(left), len(known), within)
 }
 
 // toggle turns TLS on on nodes from..from+n-1 at once, and says how long it took.
@@ -144,7 +147,7 @@ func (s *S) toggle(from, n int) time.Duration {
 		wanted[name] = true
 		(&Node{s: s, name: name}).setTLS(byIssuer(issuerA))
 	}
-	s.awaitNodes(time.Hour, func(o *v1alpha1.SeiNode) bool {
+	s.awaitNodes(0, time.Hour, func(o *v1alpha1.SeiNode) bool {
 		return !wanted[o.Name] || (o.Status.CurrentSidecarTLS != nil && isReady(o) && !o.Status.Plan.Active())
 	})
 	return time.Since(begun)
