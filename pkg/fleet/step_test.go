@@ -198,6 +198,11 @@ func TestRevertedInAPodCycle(t *testing.T) {
 	require.False(t, d.Ended)
 
 	// The plan ended with what it had latched, and the one that goes back is not built yet.
+	// Nobody asks for another attempt at what nobody wants any more.
+	r.Nodes[0].Retry = "asked"
+	require.Empty(t, fleet.Step(r, w.view()).Retries)
+	r.Nodes[0].Retry = ""
+
 	n = w.find("ax-0")
 	n.Status.Plan, n.Status.ObservedGeneration = nil, n.Generation
 	n.Status.CurrentSidecarTLS = &v1alpha1.ObservedSidecarTLS{SidecarTLSConfig: *r.Objects[0].Target}

@@ -81,7 +81,7 @@ func (r *NodeReconciler) Reconcile(ctx context.Context, req ctrl.Request) (ctrl.
 		return ctrl.Result{RequeueAfter: conflictDelay}, nil
 	}
 	if out.ServedTrouble != "" {
-		ctrl.LoggerFrom(ctx).Info("served certificate not confirmed", "namespace", req.Namespace, "node", req.Name, "detail", out.ServedTrouble)
+		ctrl.LoggerFrom(ctx).Info("served certificate not confirmed", "detail", out.ServedTrouble)
 	}
 	r.tell(NodeUpdate{Key: req.NamespacedName, Node: out.Node, Outcome: out, Err: err})
 	if err != nil {

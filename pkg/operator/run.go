@@ -108,7 +108,8 @@ func newOperator(ctx context.Context, o RunOptions, l *lock.Lock) (*operator, er
 		return nil, err
 	}
 	op.metrics = &Metrics{
-		Reader: op.mgr.GetClient(), ServesSecret: func(n *v1alpha1.SeiNode) (bool, bool) { return op.engine.ServesSecret(n) }, Log: o.Log.WithName("metrics"), Active: op.leads,
+		Reader: op.mgr.GetClient(), Log: o.Log.WithName("metrics"), Active: op.leads,
+		ServesSecret: func(n *v1alpha1.SeiNode) (bool, bool) { return op.engine.ServesSecret(n) },
 		ServedChecks: func() map[engine.LookResult]uint64 { return op.engine.ServedChecks() },
 	}
 	if err := op.metrics.Register(metrics.Registry); err != nil {
@@ -120,7 +121,8 @@ func newOperator(ctx context.Context, o RunOptions, l *lock.Lock) (*operator, er
 	op.budget = &engine.ChainBudget{Reader: op.mgr.GetClient(), Settings: op.settings.Get, Wake: op.wake.Wake}
 	op.engine = engine.New(engine.Options{
 		Client: op.mgr.GetClient(), Live: op.mgr.GetAPIReader(), Sidecar: connector, Settings: op.settings.Get,
-		Recorder: op.events, Budget: op.budget, OnPlanEnd: op.planEnded, ServedCheckInterval: servedCheckInterval(o.ServedCheckInterval, o.PortForward),
+		Recorder: op.events, Budget: op.budget, OnPlanEnd: op.planEnded,
+		ServedCheckInterval: servedCheckInterval(o.ServedCheckInterval, o.PortForward),
 	})
 	return op, op.setUp(ctx)
 }
