@@ -224,9 +224,19 @@ func (s *S) report() {
 	} {
 		cmd := exec.CommandContext(context.Background(), "lab/lab.sh", append([]string{"kubectl", "-n", s.ns}, args...)...)
 		out, err := cmd.CombinedOutput()
-		s.Logf("kubectl %s (%v)\n%s", strings.Join(args, " "), err, out)
+		s.Logf("kubectl %s (%v)\n%s", strings.Join(args, " "), err, shortened(string(out)))
 	}
-	s.Logf("pods seen: %v", s.history.all())
+	s.Logf("pods seen: %s", shortened(fmt.Sprint(s.history.all())))
+}
+
+// mostReported is how much of one output a report has, in bytes: benchmarks have thousands of nodes.
+const mostReported = 64 << 10
+
+func shortened(text string) string {
+	if len(text) <= mostReported {
+		return text
+	}
+	return fmt.Sprintf("%s\n... and %d KiB more", text[:mostReported], (len(text)-mostReported)>>10)
 }
 
 // podHistory has the UIDs of all pods that ever were in a namespace, in order, by name.

@@ -4,11 +4,14 @@ package e2e
 
 import (
 	"encoding/json"
+	"fmt"
 	"os"
 	"strings"
 
 	"github.com/stretchr/testify/require"
+	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/types"
+	"sigs.k8s.io/controller-runtime/pkg/client"
 )
 
 // promised takes the previews of what a command is about to do; it takes them a moment before the command starts, with the same
@@ -23,16 +26,39 @@ func (s *S) promised(args []string) (made []*promise) {
 	if plan == nil {
 		return nil
 	}
+	for range previewAttempts {
+		var same bool
+		if made, same = s.preview(args, plan); same {
+			break
+		}
+	}
+	for _, p := range made {
+		s.promises.mu.Lock()
+		s.promises.made[p.node.Namespace] = append(s.promises.made[p.node.Namespace], p)
+		s.promises.mu.Unlock()
+	}
+	return made
+}
+
+// previewAttempts is how often a preview is taken until no pod is replaced under it: whoever was killed a moment ago may have
+// deleted one.
+const previewAttempts = 5
+
+// preview takes a preview and then looks how things stand; same says that the pods were the same before and after.
+func (s *S) preview(args, plan []string) (made []*promise, same bool) {
+	s.Helper()
+	before, err := s.podUIDs()
 	c := s.command(s.seictl, nil, plan...).start()
 	r := <-c.ended
 	if r.code != done {
 		// Who may not even look, or asks for what is not there, is shown no preview.
-		return nil
+		return nil, true
 	}
 	r.s = s
 	r.requireSchema("node-plan.json")
 	var list struct{ Items []shown }
 	require.NoError(s, json.Unmarshal([]byte(r.out), &list), r.line)
+	same = true
 	for i := range list.Items {
 		if !s.promises.watched(list.Items[i].Node.Namespace) {
 			continue // a namespace that is not the scenario's: nobody has eyes on it
@@ -40,12 +66,25 @@ func (s *S) promised(args []string) (made []*promise) {
 		p := &promise{env: s.env, line: "seictl " + strings.Join(args, " "), shown: list.Items[i]}
 		p.node = types.NamespacedName{Namespace: p.shown.Node.Namespace, Name: p.shown.Node.Name}
 		require.NoError(s, p.begin(), r.line)
+		if err == nil && p.node.Namespace == s.ns && p.objects.pod(p.node.Name) != before[p.node.Name+"-0"] {
+			same = false
+		}
 		made = append(made, p)
-		s.promises.mu.Lock()
-		s.promises.made[p.node.Namespace] = append(s.promises.made[p.node.Namespace], p)
-		s.promises.mu.Unlock()
 	}
-	return made
+	return made, same
+}
+
+// podUIDs are the UIDs of the scenario's pods, by name.
+func (s *S) podUIDs() (map[string]string, error) {
+	var pods corev1.PodList
+	if err := s.client.List(background(), &pods, client.InNamespace(s.ns)); err != nil {
+		return nil, fmt.Errorf("listing pods: %w", err)
+	}
+	out := map[string]string{}
+	for i := range pods.Items {
+		out[pods.Items[i].Name] = string(pods.Items[i].UID)
+	}
+	return out, nil
 }
 
 // previewArgs are the arguments that preview a command; nil for one that drives nothing.
