@@ -217,9 +217,9 @@ func (b *ChainBudget) Forget(uid types.UID) {
 	}
 }
 
-// wakeNext queues those of a chain whose turn may have come: as many as there are slots, and a validator besides, as the
-// others may wait for one of those. Waking all that wait, at every slot that is given back, would cost a chain of hundreds
-// more than its pod cycles; who is behind looks again after queuePoll.
+// wakeNext queues those of a chain whose turn has come: as many as there are slots free, and a validator besides, as the
+// others may wait for one of those. Waking more at every slot that is given back would cost a chain of hundreds more than
+// its pod cycles; who is behind looks again after queuePoll.
 func (b *ChainBudget) wakeNext(chain string) {
 	if b.Wake == nil {
 		return
@@ -234,9 +234,27 @@ func (b *ChainBudget) wakeNext(chain string) {
 			line = append(line, w)
 		}
 	}
-	for _, w := range append(first(line, max(b.limits[chain], 1)), first(validators, 1)...) {
+	if len(line) > 0 {
+		line = first(line, b.free(chain))
+	}
+	for _, w := range append(line, first(validators, 1)...) {
 		b.Wake(w.key)
 	}
+}
+
+// free is how many slots of a chain nobody takes; all of them when that cannot be told.
+func (b *ChainBudget) free(chain string) int {
+	members, err := b.members(context.Background(), chain)
+	if err != nil {
+		return max(b.limits[chain], 1)
+	}
+	busy := 0
+	for _, m := range members {
+		if b.occupies(m) {
+			busy++
+		}
+	}
+	return max(b.limit(chain, len(members))-busy, 0)
 }
 
 // first are the n that have waited longest.

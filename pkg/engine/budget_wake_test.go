@@ -11,35 +11,48 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/apimachinery/pkg/util/intstr"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"sei.io/seictl/api/v1alpha1"
 	"sei.io/seictl/pkg/settings"
 )
 
-// A slot that is given back wakes those whose turn may have come, not a chain of hundreds.
+// A slot that is given back wakes those whose turn has come, not a chain of hundreds.
 func TestSlotWakesTheNextInLine(t *testing.T) {
 	t.Parallel()
 	var woken []string
-	b := &ChainBudget{Wake: func(key types.NamespacedName) { woken = append(woken, key.Name) }}
-	b.init()
-	b.limits["arctic-1"], b.limits["other"] = 2, 5
-	begun := time.Unix(1e9, 0)
+	platform := settings.Default()
+	platform.Budgets.Chains = map[string]intstr.IntOrString{"arctic-1": intstr.FromInt32(3)}
+	cached := &cachedNodes{}
 	for i := range 10 {
+		n := v1alpha1.SeiNode{ObjectMeta: metav1.ObjectMeta{Namespace: "fleet", Name: fmt.Sprintf("n-%d", i), UID: types.UID(fmt.Sprintf("n-%d", i))}}
+		n.Spec.ChainID = "arctic-1"
+		cached.nodes = append(cached.nodes, n)
+	}
+	b := &ChainBudget{
+		Reader: cached, Settings: func() settings.Settings { return platform },
+		Wake: func(key types.NamespacedName) { woken = append(woken, key.Name) },
+	}
+	b.init()
+	b.limits["arctic-1"], b.limits["other"] = 3, 1
+	begun := time.Unix(1e9, 0)
+	for i := range 9 {
 		name := fmt.Sprintf("n-%d", i)
 		b.waiting[types.UID(name)] = waiter{
 			key: types.NamespacedName{Namespace: "fleet", Name: name}, chain: "arctic-1", since: begun.Add(time.Duration(-i) * time.Second),
 		}
 	}
+	b.reserved["n-9"] = true
 	b.waiting["v"] = waiter{key: types.NamespacedName{Name: "v-0"}, chain: "arctic-1", validator: true, since: begun.Add(time.Hour)}
 	b.waiting["o"] = waiter{key: types.NamespacedName{Name: "o-0"}, chain: "other", since: begun}
 	b.wakeNext("arctic-1")
-	require.Equal(t, []string{"n-9", "n-8", "v-0"}, woken)
+	require.Equal(t, []string{"n-8", "n-7", "v-0"}, woken, "two of three slots are free")
 
 	woken = nil
-	b.Forget("n-9")
+	b.Forget("n-8")
 	slices.Sort(woken)
-	require.Equal(t, []string{"n-7", "n-8", "o-0", "v-0"}, woken, "of a node that is gone the chain is not known")
+	require.Equal(t, []string{"n-6", "n-7", "o-0", "v-0"}, woken, "of a node that is gone the chain is not known")
 }
 
 // cachedNodes is a cache that lags until it is told otherwise.
@@ -105,7 +118,9 @@ func TestSlotIsFreeBeforeTheCacheShowsIt(t *testing.T) {
 func TestLeavingTheQueueWakesTheNext(t *testing.T) {
 	t.Parallel()
 	var woken []string
-	b := &ChainBudget{Wake: func(key types.NamespacedName) { woken = append(woken, key.Name) }}
+	b := &ChainBudget{
+		Reader: &cachedNodes{}, Settings: settings.Default, Wake: func(key types.NamespacedName) { woken = append(woken, key.Name) },
+	}
 	b.init()
 	b.limits["arctic-1"] = 1
 	b.waiting["a"] = waiter{key: types.NamespacedName{Name: "a"}, chain: "arctic-1", since: time.Unix(1, 0)}
@@ -120,7 +135,9 @@ func TestLeavingTheQueueWakesTheNext(t *testing.T) {
 func TestAPauseGivesTheSlotBack(t *testing.T) {
 	t.Parallel()
 	var woken []string
-	b := &ChainBudget{Wake: func(key types.NamespacedName) { woken = append(woken, key.Name) }}
+	b := &ChainBudget{
+		Reader: &cachedNodes{}, Settings: settings.Default, Wake: func(key types.NamespacedName) { woken = append(woken, key.Name) },
+	}
 	b.init()
 	b.limits["arctic-1"] = 1
 	b.reserved["a"], b.observed["a"] = true, observation{busy: true}

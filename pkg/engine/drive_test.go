@@ -336,3 +336,30 @@ func TestLiveTemplateCannotBeRead(t *testing.T) {
 	w.settle()
 	require.Equal(t, "seid:v2", w.node().Status.CurrentImage)
 }
+
+// What dozens of nodes have to tell of their progress does not pile up on the API server: it is written as the rate over all
+// nodes allows, and not lost.
+func TestProgressIsWrittenAtARateOverAllNodes(t *testing.T) {
+	t.Parallel()
+	n := running(nil)
+	w := newWorld(t, n, objects(t, n)...)
+	w.edit(func(n *v1alpha1.SeiNode) { n.Spec.Image = "seid:v2" })
+	w.script[v1alpha1.TaskReplacePod] = func(tasks.Input) (tasks.Result, error) { return tasks.Wait("it takes its time"), nil }
+	out := w.pass()
+	for out.RequeueAfter == Immediately || out.Changed {
+		out = w.pass()
+	}
+	require.Equal(t, v1alpha1.TaskPending, w.node().Status.Plan.Task(v1alpha1.TaskReplacePod).Status, "kept back")
+
+	w.now = w.now.Add(progressDelay)
+	for range progressBurst {
+		require.True(t, w.engine.progress.AllowN(w.now, 1), "other nodes tell of theirs")
+	}
+	out = w.pass()
+	require.False(t, out.Changed)
+	require.Equal(t, progressRetry, out.RequeueAfter)
+
+	w.now = w.now.Add(progressRetry)
+	require.True(t, w.pass().Changed)
+	require.Equal(t, v1alpha1.TaskRunning, w.node().Status.Plan.Task(v1alpha1.TaskReplacePod).Status)
+}

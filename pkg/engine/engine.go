@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/google/uuid"
+	"golang.org/x/time/rate"
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/types"
 	"sigs.k8s.io/controller-runtime/pkg/client"
@@ -67,6 +68,8 @@ type Engine struct {
 	verdicts verdictCache
 	wire     wire
 	looks    *looks
+	// progress bounds how often mere progress is written.
+	progress *rate.Limiter
 
 	mu sync.Mutex
 	// latest is what is known of a node beyond the cache.
@@ -91,7 +94,8 @@ func New(o Options) *Engine {
 	}
 	return &Engine{
 		opts: o, wire: wire{run: tasks.Run, health: tasks.Health, served: tasks.ServedLeaf}, looks: newLooks(o.ServedCheckInterval),
-		latest: map[types.UID]known{}, driven: map[types.UID]string{}, retryNow: map[types.NamespacedName]bool{},
+		progress: rate.NewLimiter(progressPerSecond, progressBurst),
+		latest:   map[types.UID]known{}, driven: map[types.UID]string{}, retryNow: map[types.NamespacedName]bool{},
 	}
 }
 

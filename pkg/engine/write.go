@@ -19,6 +19,14 @@ import (
 // anybody reads; one that is stuck says so within this time.
 const progressDelay = 2 * time.Second
 
+const (
+	// progressPerSecond bounds the writes of mere progress over all nodes together: with dozens of nodes in their pod cycles
+	// they would be most of what the API server has to do, and make every cycle longer.
+	progressPerSecond, progressBurst = 4, 8
+	// progressRetry is how soon a pass looks again whether it may write its progress.
+	progressRetry = time.Second
+)
+
 // known is what an engine knows of a node beyond the cache.
 type known struct {
 	// written is the newest version that the API server returned.
@@ -72,7 +80,11 @@ func (p *pass) write(ctx context.Context) error {
 		if since.IsZero() {
 			since = p.now
 		}
-		if wait := since.Add(progressDelay).Sub(p.now); wait > 0 {
+		wait := since.Add(progressDelay).Sub(p.now)
+		if wait <= 0 && !p.progress.AllowN(p.now, 1) {
+			wait = progressRetry
+		}
+		if wait > 0 {
 			p.remember(known{written: p.orig, working: p.node, since: since})
 			if p.out.RequeueAfter == 0 || wait < p.out.RequeueAfter {
 				p.out.RequeueAfter = wait
