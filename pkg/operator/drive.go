@@ -20,7 +20,7 @@ import (
 )
 
 // maxDrivers is how many nodes are driven at once.
-const maxDrivers = 8
+const maxDrivers = 32
 
 // DriveOptions of Drive.
 type DriveOptions struct {

@@ -4,10 +4,12 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"os"
 	"slices"
 	"time"
 
+	"golang.org/x/sync/errgroup"
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/api/equality"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
@@ -27,16 +29,12 @@ var errPruned = errors.New("was written and is not there: the CRD in the cluster
 
 // carryOut does what a step decided. again says that something has to be tried again.
 func (r *runner) carryOut(ctx context.Context, d fleet.Decision) (again bool, err error) {
-	indexes := make([]int, 0, len(d.Edits))
-	for i := range d.Edits {
-		indexes = append(indexes, i)
-	}
-	slices.Sort(indexes)
-	for _, i := range indexes {
+	indexes, errs := r.edits(ctx, d)
+	for j, i := range indexes {
 		o := &r.entry.record.Objects[i]
-		switch err := r.edit(ctx, o, d.Edits[i]); {
+		switch err := errs[j]; {
 		case err == nil:
-			o.Edited = true
+			o.Edited, r.unsaved = true, true
 		case errors.Is(err, errPruned):
 			return false, err
 		default:
@@ -70,6 +68,25 @@ func (r *runner) carryOut(ctx context.Context, d fleet.Decision) (again bool, er
 		r.poke()
 	}
 	return again, nil
+}
+
+// editsAtOnce is how many objects are written at once.
+const editsAtOnce = 8
+
+// edits writes what was decided: the objects by index of the record, in order, and what came of each.
+func (r *runner) edits(ctx context.Context, d fleet.Decision) (indexes []int, errs []error) {
+	indexes = slices.Sorted(maps.Keys(d.Edits))
+	errs = make([]error, len(indexes))
+	var group errgroup.Group
+	group.SetLimit(editsAtOnce)
+	for j, i := range indexes {
+		group.Go(func() error {
+			errs[j] = r.edit(ctx, &r.entry.record.Objects[i], d.Edits[i])
+			return nil
+		})
+	}
+	_ = group.Wait()
+	return indexes, errs
 }
 
 // edit writes the change into an object, as an optimistic merge patch.

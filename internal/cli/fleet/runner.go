@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"reflect"
 	"sync"
 	"time"
 
@@ -27,6 +28,8 @@ const (
 	saveEvery = 2 * time.Second
 	// askEvery is how often a seid is asked for its height, and retryEvery how soon a request that failed is made again.
 	askEvery, retryEvery = time.Second, time.Second
+	// stepEvery is how often the fleet is looked at at most: a fleet of hundreds tells of something all the time.
+	stepEvery = 50 * time.Millisecond
 )
 
 // runner carries one rollout out.
@@ -42,8 +45,9 @@ type runner struct {
 	driver   *drive.Driver
 
 	wake chan struct{}
-	// saved is when the record was written last.
-	saved time.Time
+	// saved is when the record was written last, and unsaved says that it changed since.
+	saved   time.Time
+	unsaved bool
 
 	mu          sync.Mutex
 	nodes       map[types.NamespacedName]*v1alpha1.SeiNode
@@ -243,6 +247,7 @@ func (r *runner) leave(ctx context.Context) {
 // loop steps whenever something happened.
 func (r *runner) loop(ctx context.Context) error {
 	for {
+		begun := time.Now()
 		d, again, err := r.pass(ctx)
 		switch {
 		case ctx.Err() != nil:
@@ -251,6 +256,9 @@ func (r *runner) loop(ctx context.Context) error {
 			return err
 		case d.Ended:
 			return nil
+		}
+		if err := pause(ctx, stepEvery-time.Since(begun)); err != nil {
+			return err
 		}
 		timer := time.NewTimer(r.until(d, again))
 		select {
@@ -274,7 +282,7 @@ func (r *runner) until(d fleet.Decision, again bool) time.Duration {
 	if !d.WakeAt.IsZero() {
 		wait = min(wait, d.WakeAt.Sub(r.Now()))
 	}
-	if data, err := r.entry.record.Encode(); err == nil && data != r.entry.written {
+	if r.unsaved {
 		wait = min(wait, saveEvery)
 	}
 	return max(wait, 10*time.Millisecond)
@@ -286,26 +294,23 @@ func (r *runner) pass(ctx context.Context) (d fleet.Decision, again bool, err er
 		return d, false, err
 	}
 	old := r.entry.record
-	for before := ""; ; {
+	for {
 		next := r.entry.record.Clone()
 		d = fleet.Step(next, r.view())
+		same := reflect.DeepEqual(next, r.entry.record)
 		r.entry.record = next
-		after, err := next.Encode()
-		if err != nil {
-			return d, false, err
-		}
-		if after == before || d.Ended {
+		if same || d.Ended {
 			break
 		}
-		before = after
+		r.unsaved = true
 	}
 	r.report.progress(old, r.entry.record)
 	urgent := d.Ended || len(d.Edits) > 0 || len(d.Retries) > 0 || old.State != r.entry.record.State
-	if urgent || r.Now().Sub(r.saved) >= saveEvery {
+	if urgent || (r.unsaved && r.Now().Sub(r.saved) >= saveEvery) {
 		if err := r.store.save(ctx, r.entry); err != nil {
 			return fleet.Decision{}, true, r.transient(ctx, err)
 		}
-		r.saved = r.Now()
+		r.saved, r.unsaved = r.Now(), false
 		if d.Ended || r.entry.record.State != fleet.Running {
 			// Somebody may have paused it right now: what was decided before does not count any more.
 			return d, !d.Ended, nil
@@ -343,6 +348,7 @@ func (r *runner) adoptRemote() error {
 		return err
 	}
 	r.entry.adopt(fresh)
+	r.unsaved = true
 	return nil
 }
 
