@@ -86,11 +86,11 @@ func TestBenchFleet(t *testing.T) {
 	report("fleet enable-tls over %d nodes, %d at once: %.1fs; one node %.1fs; the limit is %.1fs", mine, budget, took.Seconds(),
 		one.Seconds(), limit.Seconds())
 	report("%.1f requests a node (aim: 30)", perNode)
-	require.Less(s, took, limit)
-	require.LessOrEqual(s, perNode, 30.0)
 
 	_, r = run("status")
 	r.exits(done)
 	report("fleet status: %.2fs (aim: 2s)", r.took.Seconds())
+	require.LessOrEqual(s, perNode, 30.0)
 	require.Less(s, r.took, 2*time.Second)
+	require.Less(s, took, limit)
 }

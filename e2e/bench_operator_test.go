@@ -4,6 +4,7 @@ package e2e
 
 import (
 	"context"
+	"fmt"
 	"math"
 	"os"
 	"strconv"
@@ -37,6 +38,7 @@ func TestBenchOperator(t *testing.T) {
 	s.podTimes()
 	report := reporter("bench-operator")
 
+	s.awaitSilence(benchUser)
 	offset := s.auditSize()
 	s.pass(quiet)
 	var asked []string
@@ -69,6 +71,22 @@ func TestBenchOperator(t *testing.T) {
 	report("toggling %d nodes with a budget of %d: %.1fs; one node %.1fs; the limit is %.1fs",
 		toggled, budget, took.Seconds(), one.Seconds(), limit.Seconds())
 	require.Less(s, took, limit)
+}
+
+// awaitSilence waits until somebody asks nothing of the API server for a while: the event about the last node that became
+// Ready is written after its status.
+func (s *S) awaitSilence(user string) {
+	s.Helper()
+	s.eventually(user+" is silent", func() error {
+		offset := s.auditSize()
+		s.pass(3 * time.Second)
+		for _, r := range s.requests(offset, user) {
+			if r.resource() != "coordination.k8s.io/leases" && r.Verb != "watch" {
+				return fmt.Errorf("it asks: %s %s", r.Verb, r.RequestURI)
+			}
+		}
+		return nil
+	})
 }
 
 // chainBudget sets the budget of the scenario's chain, until it ends.
