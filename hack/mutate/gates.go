@@ -53,7 +53,7 @@ var gates = []gate{
 	},
 	{
 		name: "rollback-before-supersede", file: "pkg/plan/resolve.go",
-		find: "applied := in.applied(p)", replace: "applied := in.applied(p) && p == nil",
+		find: "applied := in.Applied(p)", replace: "applied := in.Applied(p) && p == nil",
 		scenarios: []string{"reverted-after-apply"},
 	},
 }

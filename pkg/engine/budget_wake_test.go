@@ -35,24 +35,34 @@ func TestSlotWakesTheNextInLine(t *testing.T) {
 		Wake: func(key types.NamespacedName) { woken = append(woken, key.Name) },
 	}
 	b.init()
-	b.limits["arctic-1"], b.limits["other"] = 3, 1
 	begun := time.Unix(1e9, 0)
-	for i := range 9 {
-		name := fmt.Sprintf("n-%d", i)
+	wait := func(name, chain string, validator bool, since time.Time) {
 		b.waiting[types.UID(name)] = waiter{
-			key: types.NamespacedName{Namespace: "fleet", Name: name}, chain: "arctic-1", since: begun.Add(time.Duration(-i) * time.Second),
+			uid: types.UID(name), key: types.NamespacedName{Namespace: "fleet", Name: name}, chain: chain, validator: validator, since: since,
 		}
 	}
-	b.reserved["n-9"] = true
-	b.waiting["v"] = waiter{key: types.NamespacedName{Name: "v-0"}, chain: "arctic-1", validator: true, since: begun.Add(time.Hour)}
-	b.waiting["o"] = waiter{key: types.NamespacedName{Name: "o-0"}, chain: "other", since: begun}
+	for i := range 9 {
+		wait(fmt.Sprintf("n-%d", i), "arctic-1", false, begun.Add(time.Duration(-i)*time.Second))
+	}
+	b.reserved["n-9"] = "its plan"
+	wait("v-0", "arctic-1", true, begun.Add(time.Hour))
+	wait("v-1", "arctic-1", true, begun.Add(time.Minute))
+	wait("o-0", "other", false, begun)
 	b.wakeNext("arctic-1")
-	require.Equal(t, []string{"n-8", "n-7", "v-0"}, woken, "two of three slots are free")
+	require.Equal(t, []string{"n-8", "n-7", "v-1", "v-0"}, woken, "two of three slots are free; one of the validators may be down")
 
 	woken = nil
 	b.Forget("n-8")
 	slices.Sort(woken)
-	require.Equal(t, []string{"n-6", "n-7", "o-0", "v-0"}, woken, "of a node that is gone the chain is not known")
+	require.Equal(t, []string{"n-6", "n-7", "o-0", "v-0", "v-1"}, woken, "of a node that is gone the chain is not known")
+
+	// Who does not wait any more, although its plan is active, must not be the one that is woken for a slot.
+	woken = nil
+	b.Leave("n-7")
+	require.Equal(t, []string{"n-6", "n-5", "v-1", "v-0"}, woken)
+	woken = nil
+	b.Leave("n-7")
+	require.Empty(t, woken, "it had left")
 }
 
 // cachedNodes is a cache that lags until it is told otherwise.
@@ -114,23 +124,6 @@ func TestSlotIsFreeBeforeTheCacheShowsIt(t *testing.T) {
 	require.False(t, ok)
 }
 
-// A node that leaves the queue without a slot, paused or with nothing left to do, lets the next one look.
-func TestLeavingTheQueueWakesTheNext(t *testing.T) {
-	t.Parallel()
-	var woken []string
-	b := &ChainBudget{
-		Reader: &cachedNodes{}, Settings: settings.Default, Wake: func(key types.NamespacedName) { woken = append(woken, key.Name) },
-	}
-	b.init()
-	b.limits["arctic-1"] = 1
-	b.waiting["a"] = waiter{key: types.NamespacedName{Name: "a"}, chain: "arctic-1", since: time.Unix(1, 0)}
-	b.waiting["b"] = waiter{key: types.NamespacedName{Name: "b"}, chain: "arctic-1", since: time.Unix(2, 0)}
-	n := &v1alpha1.SeiNode{ObjectMeta: metav1.ObjectMeta{Name: "a", UID: "a"}}
-	n.Spec.ChainID = "arctic-1"
-	b.Observe(n, true)
-	require.Equal(t, []string{"b"}, woken)
-}
-
 // A node that got a slot and is paused before its template is written gives it back.
 func TestAPauseGivesTheSlotBack(t *testing.T) {
 	t.Parallel()
@@ -139,20 +132,58 @@ func TestAPauseGivesTheSlotBack(t *testing.T) {
 		Reader: &cachedNodes{}, Settings: settings.Default, Wake: func(key types.NamespacedName) { woken = append(woken, key.Name) },
 	}
 	b.init()
-	b.limits["arctic-1"] = 1
-	b.reserved["a"], b.observed["a"] = true, observation{busy: true}
-	b.waiting["b"] = waiter{key: types.NamespacedName{Name: "b"}, chain: "arctic-1"}
+	b.reserved["a"], b.observed["a"] = "p", observation{busy: true}
+	b.waiting["b"] = waiter{uid: "b", key: types.NamespacedName{Name: "b"}, chain: "arctic-1"}
 	n := &v1alpha1.SeiNode{ObjectMeta: metav1.ObjectMeta{Name: "a", UID: "a"}}
 	n.Spec.ChainID, n.Spec.Paused = "arctic-1", true
-	n.Status.Plan = &v1alpha1.Plan{Kind: v1alpha1.NodeUpdate, Phase: v1alpha1.PlanActive, Tasks: []v1alpha1.Task{
+	n.Status.Plan = &v1alpha1.Plan{ID: "p", Kind: v1alpha1.NodeUpdate, Phase: v1alpha1.PlanActive, Tasks: []v1alpha1.Task{
 		{Type: v1alpha1.TaskApplyStatefulSet, Status: v1alpha1.TaskComplete}, {Type: v1alpha1.TaskReplacePod, Status: v1alpha1.TaskRunning},
 	}}
 	b.Observe(n, true)
 	require.Empty(t, woken, "past the template a pause stops nothing")
-	require.True(t, b.reserved["a"])
+	require.Contains(t, b.reserved, types.UID("a"))
 
 	n.Status.Plan.Tasks[0].Status, n.Status.Plan.Tasks[1].Status = v1alpha1.TaskRunning, v1alpha1.TaskPending
 	b.Observe(n, true)
 	require.Equal(t, []string{"b"}, woken)
-	require.False(t, b.reserved["a"])
+	require.NotContains(t, b.reserved, types.UID("a"))
+}
+
+// A plan that took the place of the one with the slot may be far from its template: it asks again when it is there.
+func TestASlotIsOfOnePlan(t *testing.T) {
+	t.Parallel()
+	var woken []string
+	first := metav1.NewTime(time.Unix(1e9, 0))
+	node := func(name, id string) v1alpha1.SeiNode {
+		n := v1alpha1.SeiNode{ObjectMeta: metav1.ObjectMeta{Namespace: "fleet", Name: name, UID: types.UID(name), ResourceVersion: "10"}}
+		n.Spec.ChainID, n.Status.FirstReadyAt = "arctic-1", &first
+		n.Status.Plan = &v1alpha1.Plan{ID: id, Kind: v1alpha1.NodeUpdate, Phase: v1alpha1.PlanActive, Tasks: []v1alpha1.Task{
+			{Type: v1alpha1.TaskApplyStatefulSet}, {Type: v1alpha1.TaskReplacePod},
+		}}
+		return n
+	}
+	pod := func(name string) corev1.Pod {
+		return corev1.Pod{ObjectMeta: metav1.ObjectMeta{Namespace: "fleet", Name: name + "-0"}, Status: corev1.PodStatus{
+			Conditions: []corev1.PodCondition{{Type: corev1.PodReady, Status: corev1.ConditionTrue}},
+		}}
+	}
+	a, b := node("a", "first"), node("b", "its own")
+	budget := &ChainBudget{
+		Reader:   &cachedNodes{nodes: []v1alpha1.SeiNode{a, b}, pods: []corev1.Pod{pod("a"), pod("b")}},
+		Settings: settings.Default, Wake: func(key types.NamespacedName) { woken = append(woken, key.Name) }, MaxAge: time.Hour,
+	}
+	ok, _ := budget.Acquire(t.Context(), &a, a.Status.Plan)
+	require.True(t, ok)
+	ok, why := budget.Acquire(t.Context(), &b, b.Status.Plan)
+	require.False(t, ok)
+	require.Contains(t, why, "fleet/a")
+
+	next := node("a", "second")
+	next.ResourceVersion = "11"
+	budget.Observe(&next, true)
+	require.Equal(t, []string{"b"}, woken, "although it was never seen in its cycle")
+	ok, why = budget.Acquire(t.Context(), &b, b.Status.Plan)
+	require.True(t, ok, why)
+	ok, _ = budget.Acquire(t.Context(), &next, next.Status.Plan)
+	require.False(t, ok)
 }

@@ -9,6 +9,7 @@ import (
 	"github.com/stretchr/testify/require"
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"sei.io/seictl/api/v1alpha1"
@@ -143,6 +144,7 @@ type slots struct {
 	full     bool
 	asked    []v1alpha1.TaskType
 	observed int
+	left     int
 }
 
 func (s *slots) Acquire(_ context.Context, _ *v1alpha1.SeiNode, p *v1alpha1.Plan) (bool, string) {
@@ -151,6 +153,8 @@ func (s *slots) Acquire(_ context.Context, _ *v1alpha1.SeiNode, p *v1alpha1.Plan
 }
 
 func (s *slots) Observe(*v1alpha1.SeiNode, bool) { s.observed++ }
+
+func (s *slots) Leave(types.UID) { s.left++ }
 
 func TestQueuedByTheBudget(t *testing.T) {
 	n := running(nil)
@@ -169,7 +173,14 @@ func TestQueuedByTheBudget(t *testing.T) {
 
 	// Time in the queue does not count.
 	w.now = w.now.Add(time.Hour)
+	left := budget.left
 	w.settle()
+	require.Equal(t, left, budget.left, "it stays in the queue")
+	w.fail["get statefulset"] = errors.New("away")
+	_, err := w.engine.Pass(t.Context(), w.node())
+	require.Error(t, err)
+	require.Equal(t, left+1, budget.left, "nobody waits behind a node that does not ask")
+	delete(w.fail, "get statefulset")
 	budget.full = false
 	w.settle()
 	require.Nil(t, w.node().Status.Plan)
@@ -335,31 +346,4 @@ func TestLiveTemplateCannotBeRead(t *testing.T) {
 	delete(w.script, v1alpha1.TaskReplacePod)
 	w.settle()
 	require.Equal(t, "seid:v2", w.node().Status.CurrentImage)
-}
-
-// What dozens of nodes have to tell of their progress does not pile up on the API server: it is written as the rate over all
-// nodes allows, and not lost.
-func TestProgressIsWrittenAtARateOverAllNodes(t *testing.T) {
-	t.Parallel()
-	n := running(nil)
-	w := newWorld(t, n, objects(t, n)...)
-	w.edit(func(n *v1alpha1.SeiNode) { n.Spec.Image = "seid:v2" })
-	w.script[v1alpha1.TaskReplacePod] = func(tasks.Input) (tasks.Result, error) { return tasks.Wait("it takes its time"), nil }
-	out := w.pass()
-	for out.RequeueAfter == Immediately || out.Changed {
-		out = w.pass()
-	}
-	require.Equal(t, v1alpha1.TaskPending, w.node().Status.Plan.Task(v1alpha1.TaskReplacePod).Status, "kept back")
-
-	w.now = w.now.Add(progressDelay)
-	for range progressBurst {
-		require.True(t, w.engine.progress.AllowN(w.now, 1), "other nodes tell of theirs")
-	}
-	out = w.pass()
-	require.False(t, out.Changed)
-	require.Equal(t, progressRetry, out.RequeueAfter)
-
-	w.now = w.now.Add(progressRetry)
-	require.True(t, w.pass().Changed)
-	require.Equal(t, v1alpha1.TaskRunning, w.node().Status.Plan.Task(v1alpha1.TaskReplacePod).Status)
 }

@@ -37,6 +37,8 @@ type Budget interface {
 	Acquire(ctx context.Context, node *v1alpha1.SeiNode, p *v1alpha1.Plan) (ok bool, waitsFor string)
 	// Observe tells of a node after a pass, so that a slot whose cycle ended is given back.
 	Observe(node *v1alpha1.SeiNode, podReady bool)
+	// Leave tells that a pass over a node ended without its asking for a slot in vain: it does not wait for one any more.
+	Leave(uid types.UID)
 }
 
 // Options of an Engine.
@@ -146,10 +148,15 @@ type pass struct {
 	*Engine
 	// orig is what the API server has, node the copy that the pass works on.
 	orig, node *v1alpha1.SeiNode
+	// working is what the pass began with: orig with the progress that is not written yet.
+	working *v1alpha1.SeiNode
 	// cached says that orig is what the cache has.
 	cached bool
-	// unwrittenSince is when progress was first kept back from the status; zero when none is.
-	unwrittenSince time.Time
+	// unwrittenSince is when progress was first kept back from the status, and unwrittenUntil when it is written; zero when none
+	// is, or when that is not decided.
+	unwrittenSince, unwrittenUntil time.Time
+	// queued says that the pass asked for a slot of the budget in vain.
+	queued bool
 	// retried says that the next attempt was asked for, without waiting for its backoff.
 	retried bool
 	// mustWrite says that the status is written now, whatever changed.
@@ -174,9 +181,18 @@ type endedPlan struct {
 // Pass runs one pass over a node: gather, resolve, run, write. A conflict comes back as the API server's error: the
 // caller queues the node again.
 func (e *Engine) Pass(ctx context.Context, node *v1alpha1.SeiNode) (Outcome, error) {
-	orig, working, since := e.freshest(node)
+	k := e.freshest(node)
+	orig := k.written
 	p := &pass{
-		Engine: e, orig: orig, cached: orig == node, node: working.DeepCopy(), unwrittenSince: since, settings: e.opts.Settings(), now: e.opts.Now(),
+		Engine: e, orig: orig, cached: orig == node, node: k.working.DeepCopy(), working: k.working, unwrittenSince: k.since, unwrittenUntil: k.until,
+		settings: e.opts.Settings(), now: e.opts.Now(),
+	}
+	if e.opts.Budget != nil {
+		defer func() {
+			if !p.queued {
+				e.opts.Budget.Leave(orig.UID)
+			}
+		}()
 	}
 	var err error
 	if p.snapshot, err = p.gather(ctx); err != nil {

@@ -68,7 +68,7 @@ func (p *pass) heldBack(ctx context.Context, active *v1alpha1.Plan, i int) bool 
 	if !plan.BeforeTemplate(active, i) {
 		return false
 	}
-	if p.node.Spec.Paused && (active.Kind == v1alpha1.NodeInit || active.Kind == v1alpha1.NodeUpdate) {
+	if p.node.Spec.Paused && (active.Kind == v1alpha1.NodeInit || active.Kind == v1alpha1.NodeUpdate) && !p.templateApplied(ctx, active) {
 		plan.Park(active, i, "spec.paused is true")
 		p.decision.Idle, p.decision.Detail = plan.IdlePaused, "spec.paused is true: the plan goes on when it is false"
 		return true
@@ -80,10 +80,21 @@ func (p *pass) heldBack(ctx context.Context, active *v1alpha1.Plan, i int) bool 
 	if ok {
 		return false
 	}
+	p.queued = true
 	plan.Park(active, i, waitsFor)
 	p.decision.Idle, p.decision.Detail = idleQueued, waitsFor
 	p.wakeAfter(queuePoll)
 	return true
+}
+
+// templateApplied says whether the StatefulSet has the plan's template already, although the plan does not say so: that was
+// not written yet when somebody changed the node, or the process ended.
+func (p *pass) templateApplied(ctx context.Context, active *v1alpha1.Plan) bool {
+	if active.Kind != v1alpha1.NodeUpdate || !plan.Cycles(active) || p.refreshStatefulSet(ctx) != nil {
+		return false
+	}
+	in := p.input()
+	return in.Applied(active)
 }
 
 // queuePoll is how often a node far back in the queue looks where it stands; whose turn has come is woken.
@@ -184,7 +195,7 @@ func (p *pass) complete(active *v1alpha1.Plan) {
 func (p *pass) fail(ctx context.Context, active *v1alpha1.Plan) {
 	if err := p.refreshStatefulSet(ctx); err != nil {
 		// What follows cannot be decided yet: the task is run, and fails, once more.
-		p.node.Status.Plan = p.orig.Status.Plan.DeepCopy()
+		p.node.Status.Plan = p.working.Status.Plan.DeepCopy()
 		p.wakeAfter(plan.RetryDelay(&active.Tasks[plan.Current(active)]))
 		return
 	}

@@ -2,10 +2,13 @@ package engine
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"reflect"
 	"time"
 
+	"golang.org/x/time/rate"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/apimachinery/pkg/util/resourceversion"
 	"sigs.k8s.io/controller-runtime/pkg/client"
@@ -23,8 +26,8 @@ const (
 	// progressPerSecond bounds the writes of mere progress over all nodes together: with dozens of nodes in their pod cycles
 	// they would be most of what the API server has to do, and make every cycle longer.
 	progressPerSecond, progressBurst = 4, 8
-	// progressRetry is how soon a pass looks again whether it may write its progress.
-	progressRetry = time.Second
+	// progressPatience is how long progress is kept back at most, whatever the others have to tell.
+	progressPatience = 10 * time.Second
 )
 
 // known is what an engine knows of a node beyond the cache.
@@ -33,32 +36,33 @@ type known struct {
 	written *v1alpha1.SeiNode
 	// working is written with the progress that was kept back since.
 	working *v1alpha1.SeiNode
-	// since is when progress was first kept back; zero when none is.
-	since time.Time
+	// since is when progress was first kept back, and until when it is written; zero when none is, or when that is not decided.
+	since, until time.Time
 }
 
 // freshest returns the newest version of a node that the API server is known to have, and the copy to work on. A cache may
 // lag behind our own write, and progress may not have been written yet.
-func (e *Engine) freshest(node *v1alpha1.SeiNode) (orig, working *v1alpha1.SeiNode, since time.Time) {
+func (e *Engine) freshest(node *v1alpha1.SeiNode) known {
 	e.mu.Lock()
 	defer e.mu.Unlock()
+	cached := known{written: node, working: node}
 	k, ok := e.latest[node.UID]
 	if !ok {
-		return node, node, time.Time{}
+		return cached
 	}
 	c, err := resourceversion.CompareResourceVersion(k.written.ResourceVersion, node.ResourceVersion)
 	if err == nil && c == 0 && k.since.IsZero() {
-		return node, node, time.Time{}
+		return cached
 	}
 	if err == nil && c >= 0 {
-		return k.written, k.working, k.since
+		return k
 	}
 	// Somebody else wrote: what was kept back is found again, as every task is safe to run twice.
 	delete(e.latest, node.UID)
 	if !k.since.IsZero() {
 		e.lost(node.UID)
 	}
-	return node, node, time.Time{}
+	return cached
 }
 
 // write patches the status, with the optimistic lock, when it changed; mere progress may wait.
@@ -76,22 +80,46 @@ func (p *pass) write(ctx context.Context) error {
 		return nil
 	}
 	if !p.mustWrite && progressOnly(&p.orig.Status, &p.node.Status) {
-		since := p.unwrittenSince
-		if since.IsZero() {
-			since = p.now
-		}
-		wait := since.Add(progressDelay).Sub(p.now)
-		if wait <= 0 && !p.progress.AllowN(p.now, 1) {
-			wait = progressRetry
-		}
-		if wait > 0 {
-			p.remember(known{written: p.orig, working: p.node, since: since})
+		k := known{written: p.orig, working: p.node, since: p.unwrittenSince, until: p.unwrittenUntil}
+		if wait := k.keepBack(p.progress, p.now, crossesTemplate(p.orig, p.node)); wait > 0 {
+			p.remember(k)
 			if p.out.RequeueAfter == 0 || wait < p.out.RequeueAfter {
 				p.out.RequeueAfter = wait
 			}
 			return nil
 		}
 	}
+	return p.patch(ctx)
+}
+
+// keepBack says for how long progress is kept back; not at all when it is not positive. That a plan has come to the template
+// is told in time: whoever stops a rollout sees by it that the node is in its pod cycle.
+func (k *known) keepBack(limit *rate.Limiter, now time.Time, crosses bool) time.Duration {
+	if k.since.IsZero() {
+		k.since = now
+	}
+	if wait := k.since.Add(progressDelay).Sub(now); wait > 0 {
+		return wait
+	}
+	if crosses {
+		return 0
+	}
+	if k.until.IsZero() {
+		turn := limit.ReserveN(now, 1)
+		k.until = now.Add(turn.DelayFrom(now))
+		if latest := k.since.Add(progressPatience); k.until.After(latest) {
+			turn.CancelAt(now)
+			k.until = latest
+		}
+	}
+	return k.until.Sub(now)
+}
+
+// crossesTemplate says whether the plan came to its template between two versions of a node.
+func crossesTemplate(old, cur *v1alpha1.SeiNode) bool { return !cycling(old) && cycling(cur) }
+
+// patch writes the status.
+func (p *pass) patch(ctx context.Context) error {
 	failpoint.Hit("before/status-patch")
 	patch := client.MergeFromWithOptions(p.orig, client.MergeFromWithOptimisticLock{})
 	written := p.node.DeepCopy()
@@ -143,4 +171,31 @@ func progressOnly(old, cur *v1alpha1.SeiNodeStatus) bool {
 		s.Conditions = kept
 	}
 	return reflect.DeepEqual(a, b)
+}
+
+// Flush writes the progress that is not written yet, once no pass runs any more: whoever looks after this process must see
+// how far its nodes are. Call it only while holding the Lease.
+func (e *Engine) Flush(ctx context.Context) error {
+	e.mu.Lock()
+	var kept []known
+	for _, k := range e.latest {
+		if !k.since.IsZero() {
+			kept = append(kept, k)
+		}
+	}
+	e.mu.Unlock()
+	var errs []error
+	for _, k := range kept {
+		written := k.working.DeepCopy()
+		patch := client.MergeFromWithOptions(k.written, client.MergeFromWithOptimisticLock{})
+		err := e.opts.Client.Status().Patch(ctx, written, patch, client.FieldOwner(FieldManager))
+		if err == nil {
+			e.mu.Lock()
+			e.latest[written.UID] = known{written: written, working: written}
+			e.mu.Unlock()
+		} else if !apierrors.IsConflict(err) && !apierrors.IsNotFound(err) {
+			errs = append(errs, fmt.Errorf("patching status of SeiNode %s/%s: %w", written.Namespace, written.Name, err))
+		}
+	}
+	return errors.Join(errs...)
 }

@@ -2,8 +2,10 @@ package operator
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"sync"
+	"time"
 
 	"github.com/go-logr/logr"
 	"k8s.io/apimachinery/pkg/types"
@@ -15,12 +17,20 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/reconcile"
 
 	"sei.io/seictl/pkg/engine"
+	"sei.io/seictl/pkg/engine/lock"
 	"sei.io/seictl/pkg/settings"
 	"sei.io/seictl/pkg/sidecar"
 )
 
-// maxDrivers is how many nodes are driven at once.
-const maxDrivers = 32
+const (
+	// maxDrivers is how many nodes are driven at once.
+	maxDrivers = 32
+	// budgetAge is how old a reading of the cache may be on which the budget decides: to read a chain of thousands for every
+	// node that waits would cost more than to drive them.
+	budgetAge = 250 * time.Millisecond
+	// flushTime bounds the last writes of a driver, within the duration of the Lease.
+	flushTime = 3 * time.Second
+)
 
 // DriveOptions of Drive.
 type DriveOptions struct {
@@ -70,13 +80,10 @@ func Drive(ctx context.Context, o DriveOptions) error {
 	wake := newWaker()
 	recorder := newEventWriter(mgr.GetClient())
 	defer recorder.flush()
+	budget := &engine.ChainBudget{Reader: mgr.GetClient(), Settings: platform, Wake: wake.Wake, MaxAge: budgetAge}
 	e := engine.New(engine.Options{
 		Client: mgr.GetClient(), Live: mgr.GetAPIReader(), Sidecar: connector, Settings: platform,
-		Recorder: recorder, ServedCheckInterval: servedCheckInterval(0, o.PortForward),
-		Budget: &engine.ChainBudget{
-			Reader: mgr.GetClient(), Settings: platform, Wake: wake.Wake,
-			Driven: func(key types.NamespacedName) bool { return only[key] },
-		},
+		Recorder: recorder, ServedCheckInterval: servedCheckInterval(0, o.PortForward), Budget: budget,
 	})
 	if o.RetryNow {
 		for key := range only {
@@ -84,23 +91,41 @@ func Drive(ctx context.Context, o DriveOptions) error {
 		}
 	}
 	var mu sync.Mutex
-	r := &NodeReconciler{Client: mgr.GetClient(), Engine: e, Only: only, Waker: wake, OnUpdate: func(u NodeUpdate) {
-		mu.Lock()
-		defer mu.Unlock()
-		if o.OnUpdate != nil {
-			o.OnUpdate(u)
-		}
-	}}
+	r := &NodeReconciler{
+		Client: mgr.GetClient(), Engine: e, Only: only, Waker: wake,
+		OnUpdate: func(u NodeUpdate) {
+			mu.Lock()
+			defer mu.Unlock()
+			if o.OnUpdate != nil {
+				o.OnUpdate(u)
+			}
+		},
+		Forget: func(uid types.UID) {
+			e.Forget(uid)
+			budget.Forget(uid)
+		},
+	}
 	skipNameValidation := true
 	if err := SetupNodes(ctx, mgr, r, controller.TypedOptions[reconcile.Request]{
 		MaxConcurrentReconciles: min(maxDrivers, len(only)), SkipNameValidation: &skipNameValidation,
 	}); err != nil {
 		return err
 	}
-	if err := mgr.Start(ctx); err != nil {
+	err = mgr.Start(ctx)
+	if !errors.Is(context.Cause(ctx), lock.ErrLost) {
+		err = errors.Join(err, flush(ctx, e))
+	}
+	if err != nil {
 		return fmt.Errorf("driving nodes: %w", err)
 	}
 	return nil
+}
+
+// flush has the status of the nodes say how far they are before somebody else looks or drives.
+func flush(ctx context.Context, e *engine.Engine) error {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), flushTime)
+	defer cancel()
+	return e.Flush(ctx)
 }
 
 // NewConnector opens connections to sidecars: by pod IP in the cluster, by port-forward from outside.

@@ -118,7 +118,7 @@ func newOperator(ctx context.Context, o RunOptions, l *lock.Lock) (*operator, er
 			return nil, fmt.Errorf("registering metrics: %w", err)
 		}
 	}
-	op.budget = &engine.ChainBudget{Reader: op.mgr.GetClient(), Settings: op.settings.Get, Wake: op.wake.Wake}
+	op.budget = &engine.ChainBudget{Reader: op.mgr.GetClient(), Settings: op.settings.Get, Wake: op.wake.Wake, MaxAge: budgetAge}
 	op.engine = engine.New(engine.Options{
 		Client: op.mgr.GetClient(), Live: op.mgr.GetAPIReader(), Sidecar: connector, Settings: op.settings.Get,
 		Recorder: op.events, Budget: op.budget, OnPlanEnd: op.planEnded,

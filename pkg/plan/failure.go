@@ -28,7 +28,7 @@ func AfterFailure(in Input, failed *v1alpha1.Plan) Aftermath {
 			return Aftermath{Hold: in.hold(failed, failed.FailedTaskDetail+
 				" (after the new seid was released: nothing is rolled back)")}
 		}
-		if in.applied(failed) {
+		if in.Applied(failed) {
 			return Aftermath{
 				Hold: in.hold(failed, failed.FailedTaskDetail),
 				Rollback: BuildNodeRollbackPlan(in, failed.Previous, v1alpha1.RollbackCause{

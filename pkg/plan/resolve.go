@@ -91,9 +91,9 @@ func (in *Input) parked() bool {
 	return in.Snapshot != nil && in.Snapshot.Sidecar == drift.SidecarParked
 }
 
-// applied says whether the live template already is another than the plan's previous: judged from the StatefulSet, never
+// Applied says whether the live template already is another than the plan's previous: judged from the StatefulSet, never
 // from a task's status, which a crash may have lost.
-func (in *Input) applied(p *v1alpha1.Plan) bool {
+func (in *Input) Applied(p *v1alpha1.Plan) bool {
 	return Cycles(p) && p.Previous.ControllerRevision != "" && in.Snapshot.TemplateApplied(p.Previous.ControllerRevision)
 }
 
@@ -116,11 +116,11 @@ func (in *Input) resolveActive(p *v1alpha1.Plan, opt Options) Decision {
 		return in.giveWay(p, opt)
 	case v1alpha1.NodeUpdate:
 		// Only what ran before may be released: a pod that came back on a newer template waits for its observers.
-		if in.parked() && !in.applied(p) && in.Snapshot.PodRevision() == p.Previous.ControllerRevision {
+		if in.parked() && !in.Applied(p) && in.Snapshot.PodRevision() == p.Previous.ControllerRevision {
 			return Decision{Plan: BuildMarkReadyPlan(*in), New: true, Ended: p}
 		}
 	}
-	applied := in.applied(p)
+	applied := in.Applied(p)
 	if p.Target.Equal(in.Drift.Target) || ObserversPassed(p) || (in.Node.Spec.Paused && applied) {
 		return keep
 	}
@@ -222,7 +222,7 @@ func (in *Input) nextUpdate(failed *v1alpha1.Plan, opt Options) Decision {
 		return d
 	}
 	d := in.startable(in.attempt(failed, opt, func() *v1alpha1.Plan {
-		if failed != nil && failed.Kind == v1alpha1.NodeUpdate && !PointOfNoReturn(failed) && in.applied(failed) {
+		if failed != nil && failed.Kind == v1alpha1.NodeUpdate && !PointOfNoReturn(failed) && in.Applied(failed) {
 			return BuildNodeUpdatePlan(*in, failed.Previous, true)
 		}
 		return BuildRunningPlan(*in)
