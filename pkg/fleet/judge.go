@@ -107,6 +107,10 @@ func unfinished(node *v1alpha1.SeiNode) bool {
 func (s *stepper) progress(n *NodeRecord, node *v1alpha1.SeiNode, o *ObjectRecord) (Outcome, string) {
 	st := &node.Status
 	running := st.CurrentSidecarTLS.Config().Equal(o.Target)
+	if st.Plan.Active() {
+		// The time that it has for its health gate begins when it is through.
+		n.AtTargetAt = nil
+	}
 	switch {
 	case st.Plan.Active() && node.Spec.Paused && beforeTemplate(st.Plan):
 		return Skipped, "spec.paused is true"

@@ -291,6 +291,15 @@ func (r *Record) Reopen(v View) {
 	}
 }
 
+// Resumed has the time that nodes have for their health gates begin anew: nobody asked their seid while nobody drove.
+func (r *Record) Resumed() {
+	for i := range r.Nodes {
+		if n := &r.Nodes[i]; n.Outcome == Verifying {
+			n.AtTargetAt = nil
+		}
+	}
+}
+
 // renew takes objects and nodes that carry a name of the record and are others for what they are: not had their turn.
 func (r *Record) renew(v View) {
 	for i := range r.Objects {

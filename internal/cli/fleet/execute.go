@@ -7,6 +7,7 @@ import (
 	"maps"
 	"os"
 	"slices"
+	"sync/atomic"
 	"time"
 
 	"golang.org/x/sync/errgroup"
@@ -27,14 +28,23 @@ import (
 // errPruned says that a field that was written is not there.
 var errPruned = errors.New("was written and is not there: the CRD in the cluster does not know it, or a webhook takes it out; next: seictl install base --apply")
 
+// What became of an edit that was not written: the object has just gone away, or another edit failed before it.
+var errGone, errNotTried = errors.New("it is gone"), errors.New("not tried")
+
 // carryOut does what a step decided. again says that something has to be tried again.
 func (r *runner) carryOut(ctx context.Context, d fleet.Decision) (again bool, err error) {
 	indexes, errs := r.edits(ctx, d)
 	for j, i := range indexes {
+		if errs[j] == nil {
+			r.entry.record.Objects[i].Edited, r.unsaved = true, true
+		}
+	}
+	for j, i := range indexes {
 		o := &r.entry.record.Objects[i]
 		switch err := errs[j]; {
 		case err == nil:
-			o.Edited, r.unsaved = true, true
+		case errors.Is(err, errGone), errors.Is(err, errNotTried):
+			again = true
 		case errors.Is(err, errPruned):
 			return false, err
 		default:
@@ -77,11 +87,18 @@ const editsAtOnce = 8
 func (r *runner) edits(ctx context.Context, d fleet.Decision) (indexes []int, errs []error) {
 	indexes = slices.Sorted(maps.Keys(d.Edits))
 	errs = make([]error, len(indexes))
+	// What is refused once is not asked for everywhere else, too.
+	var failed atomic.Bool
 	var group errgroup.Group
 	group.SetLimit(editsAtOnce)
 	for j, i := range indexes {
 		group.Go(func() error {
-			errs[j] = r.edit(ctx, &r.entry.record.Objects[i], d.Edits[i])
+			if errs[j] = errNotTried; !failed.Load() {
+				errs[j] = r.edit(ctx, &r.entry.record.Objects[i], d.Edits[i])
+			}
+			if errs[j] != nil && !errors.Is(errs[j], errGone) {
+				failed.Store(true)
+			}
 			return nil
 		})
 	}
@@ -96,7 +113,7 @@ func (r *runner) edit(ctx context.Context, o *fleet.ObjectRecord, e fleet.Edit) 
 	r.mu.Unlock()
 	if o.Kind == fleet.KindDeployment {
 		if d == nil {
-			return nil
+			return errGone
 		}
 		edited := fleet.EditDeployment(d, e)
 		if err := r.patch(ctx, d, edited); err != nil {
@@ -105,7 +122,7 @@ func (r *runner) edit(ctx context.Context, o *fleet.ObjectRecord, e fleet.Edit) 
 		return readBack(o, fleet.TLSOf(&edited.Spec.Template.Spec), e.TLS)
 	}
 	if n == nil {
-		return nil
+		return errGone
 	}
 	edited := fleet.EditNode(n, e)
 	if err := r.patch(ctx, n, edited); err != nil {

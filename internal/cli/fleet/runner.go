@@ -11,11 +11,9 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/types"
-	"k8s.io/client-go/rest"
 
 	"sei.io/seictl/api/v1alpha1"
 	"sei.io/seictl/internal/cli/drive"
-	"sei.io/seictl/internal/cli/exit"
 	"sei.io/seictl/internal/cli/factory"
 	"sei.io/seictl/pkg/engine/lock"
 	"sei.io/seictl/pkg/fleet"
@@ -60,67 +58,6 @@ type runner struct {
 	fatal  error
 }
 
-// locks are what a driver of a rollout holds.
-type locks struct {
-	rollout *lock.Held
-	driver  *drive.Driver
-}
-
-// leaseName is the Lease of the rollouts of a chain: one at a time, whoever drives the nodes.
-func leaseName(chain string) string { return "seictl-rollout-" + chain }
-
-// take takes the locks: that of the chain's rollouts, and the engine's where no operator drives.
-func (r *runner) take(ctx context.Context, chain string) (*locks, error) {
-	l, err := lock.NewForConfig(r.cluster.Config, lock.Self(lock.KindCLI), lock.Options{Name: leaseName(chain)})
-	if err != nil {
-		return nil, fmt.Errorf("preparing the lock: %w", err)
-	}
-	held, err := l.Acquire(ctx, lock.AcquireOptions{Timeout: r.flags.LockTimeout})
-	var other *lock.HeldError
-	switch {
-	case errors.As(err, &other):
-		return nil, exit.Errorf(exit.LockHeld, "a rollout of chain %s is under way: %w; nothing was changed; next: seictl fleet status --chain %s -w, or run again with --lock-timeout 10m",
-			chain, err, chain)
-	case err != nil:
-		return nil, err
-	}
-	d := &drive.Driver{
-		Cluster: faster(r.cluster), Settings: r.settings, Now: r.Now, LockTimeout: r.flags.LockTimeout, IgnoreDeployment: r.flags.Drive,
-		PortForward: !inCluster(),
-	}
-	out := &locks{rollout: held, driver: d}
-	mode, err := d.Acquire(ctx)
-	if err != nil {
-		out.release(ctx, r)
-		return nil, err
-	}
-	if mode.Watch {
-		r.report.say("%s", mode.Why)
-	}
-	if mode.NoOperator {
-		r.report.warn("no operator is installed: a pod that is rescheduled later waits for somebody's 'seictl node apply'; " +
-			"production needs 'seictl operator run'")
-	}
-	r.driver = d
-	return out, nil
-}
-
-// faster is the way to a cluster for a driver of many nodes at once.
-func faster(c *factory.Cluster) *factory.Cluster {
-	out := *c
-	out.Config = rest.CopyConfig(c.Config)
-	out.Config.QPS, out.Config.Burst = 200, 400
-	return &out
-}
-
-func (l *locks) release(ctx context.Context, r *runner) {
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), 5*time.Second)
-	defer cancel()
-	if err := errors.Join(l.driver.Release(ctx), l.rollout.Release(ctx)); err != nil && !errors.Is(err, lock.ErrLost) {
-		r.report.warn(err.Error())
-	}
-}
-
 // run carries the rollout out under the locks until nothing more happens, and takes lost locks again: an API server that was
 // away for a while ends no rollout.
 func (r *runner) run(ctx context.Context, l *locks) error {
@@ -135,17 +72,29 @@ func (r *runner) run(ctx context.Context, l *locks) error {
 		if l, err = r.retake(ctx); err != nil {
 			return err
 		}
+		if err := r.reload(ctx); err != nil {
+			l.release(ctx, r)
+			return err
+		}
 	}
 }
 
-func (r *runner) retake(ctx context.Context) (*locks, error) {
+// reload takes the record as it is now, if somebody else wrote it while we did not hold the locks: they may have driven the
+// rollout meanwhile.
+func (r *runner) reload(ctx context.Context) error {
 	for {
-		l, err := r.take(ctx, r.entry.record.Chain)
-		if err == nil || !factory.Unreachable(err) {
-			return l, err
+		fresh, err := r.store.get(ctx, r.entry.record.Name)
+		switch {
+		case err == nil:
+			if fresh.object.ResourceVersion != r.entry.object.ResourceVersion {
+				r.entry = fresh
+			}
+			return nil
+		case !factory.Unreachable(err):
+			return err
 		}
 		if err := pause(ctx, retryEvery); err != nil {
-			return nil, err
+			return err
 		}
 	}
 }
@@ -232,6 +181,9 @@ func (r *runner) begin() {
 	r.asking, r.fatal = map[types.NamespacedName]bool{}, nil
 	self := lock.Self(lock.KindCLI)
 	r.entry.record.Driver = self.Display()
+	r.entry.record.Resumed()
+	// Whoever looks or pauses from elsewhere must see that somebody is at work.
+	r.unsaved = true
 }
 
 // leave notes that nobody drives the rollout any more.
@@ -307,7 +259,10 @@ func (r *runner) pass(ctx context.Context) (d fleet.Decision, again bool, err er
 	r.report.progress(old, r.entry.record)
 	urgent := d.Ended || len(d.Edits) > 0 || len(d.Retries) > 0 || old.State != r.entry.record.State
 	if urgent || (r.unsaved && r.Now().Sub(r.saved) >= saveEvery) {
-		if err := r.store.save(ctx, r.entry); err != nil {
+		switch err := r.store.save(ctx, r.entry); {
+		case errors.Is(err, errNoRecord):
+			return fleet.Decision{}, false, r.deleted()
+		case err != nil:
 			return fleet.Decision{}, true, r.transient(ctx, err)
 		}
 		r.saved, r.unsaved = r.Now(), false
@@ -332,10 +287,19 @@ func (r *runner) transient(ctx context.Context, err error) error {
 	return nil
 }
 
+// deleted says that the record is not there any more.
+func (r *runner) deleted() error {
+	return fmt.Errorf("the record of the rollout, ConfigMap %s/%s, was deleted: nothing more is changed; next: seictl fleet plan --chain %s",
+		settings.Namespace, r.entry.record.Name, r.entry.record.Chain)
+}
+
 func (r *runner) adoptRemote() error {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	if r.fatal != nil {
+	switch {
+	case errors.Is(r.fatal, errNoRecord):
+		return r.deleted()
+	case r.fatal != nil:
 		return r.fatal
 	}
 	cm := r.remote

@@ -80,6 +80,9 @@ func labels(r *fleet.Record) map[string]string {
 	}
 }
 
+// errNoRecord says that there is no record of a rollout.
+var errNoRecord = errors.New("no rollout")
+
 // save writes a record if it changed. Somebody elsewhere may have paused or aborted it meanwhile: that is taken over.
 func (s *store) save(ctx context.Context, e *entry) error {
 	for {
@@ -97,6 +100,8 @@ func (s *store) save(ctx context.Context, e *entry) error {
 		case err == nil:
 			e.object, e.written = cm, data
 			return nil
+		case apierrors.IsNotFound(err):
+			return errNoRecord
 		case !apierrors.IsConflict(err):
 			return s.explain(err, "update", e.record.Name)
 		}
@@ -120,7 +125,7 @@ func (s *store) get(ctx context.Context, name string) (*entry, error) {
 	var cm corev1.ConfigMap
 	if err := s.cluster.Client.Get(ctx, kube.ObjectKey{Namespace: settings.Namespace, Name: name}, &cm); err != nil {
 		if apierrors.IsNotFound(err) {
-			return nil, fmt.Errorf("no rollout named %s; next: seictl fleet history", name)
+			return nil, fmt.Errorf("%w named %s; next: seictl fleet history", errNoRecord, name)
 		}
 		return nil, s.explain(err, "get", name)
 	}

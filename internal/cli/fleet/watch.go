@@ -170,8 +170,7 @@ func (r *runner) lost(o kube.Object) {
 	case *v1alpha1.SeiNodeDeployment:
 		delete(r.deployments, k)
 	case *corev1.ConfigMap:
-		r.fatal = fmt.Errorf("the record of the rollout, ConfigMap %s, was deleted: nothing more is changed; next: seictl fleet plan --chain %s",
-			k, r.entry.record.Chain)
+		r.fatal = errNoRecord
 	}
 }
 

@@ -1,0 +1,54 @@
+package fleet_test
+
+import (
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+	"k8s.io/apimachinery/pkg/types"
+
+	"sei.io/seictl/api/v1alpha1"
+	"sei.io/seictl/pkg/fleet"
+)
+
+// verifying is a rollout whose first node runs what it should and has to pass its health gate.
+func verifying(t *testing.T) (*world, *fleet.Record) {
+	t.Helper()
+	w := newWorld(t)
+	w.node("ax-0")
+	w.node("ax-1")
+	_, r := w.build(enable, w.strategy())
+	for r.Nodes[0].Outcome != fleet.Verifying {
+		w.carry(r, fleet.Step(r, w.view()))
+		w.engine()
+		w.now = w.now.Add(time.Second)
+	}
+	return w, r
+}
+
+// A rollout that was interrupted for longer than its health gates may take finds its nodes as they are.
+func TestGateBeginsAnewAfterAnInterruption(t *testing.T) {
+	t.Parallel()
+	w, r := verifying(t)
+	w.now = w.now.Add(time.Hour)
+	w.chain = map[types.NamespacedName]fleet.ChainSample{}
+	r.Resumed()
+	r = w.run(r)
+	require.Equal(t, fleet.Complete, r.State, r.Reason)
+}
+
+// So does one whose node went through another plan meanwhile, as when its pod was rescheduled.
+func TestGateBeginsAfterThePlanUnderWay(t *testing.T) {
+	t.Parallel()
+	w, r := verifying(t)
+	n := w.find("ax-0").DeepCopy()
+	n.Status.Plan = &v1alpha1.Plan{Kind: v1alpha1.MarkReady, Phase: v1alpha1.PlanActive, Tasks: []v1alpha1.Task{
+		{Type: v1alpha1.TaskMarkReady, Status: v1alpha1.TaskRunning},
+	}}
+	w.replace(n)
+	fleet.Step(r, w.view())
+	require.Equal(t, fleet.Started, r.Nodes[0].Outcome)
+	w.now = w.now.Add(time.Hour)
+	r = w.run(r)
+	require.Equal(t, fleet.Complete, r.State, r.Reason)
+}
