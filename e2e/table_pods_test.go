@@ -118,6 +118,13 @@ var pods = []Scenario{
 			sts.Spec.Replicas = new(int32(2))
 			s.update(sts)
 			n.eventually("the rollback is due", rollingBack)
+			// Its pod comes from the template that is live when the old one is gone.
+			s.eventually("the template of before is back", func() error {
+				if *n.statefulSet().Spec.Replicas != 1 {
+					return errNotYet
+				}
+				return nil
+			})
 			release()
 			apply.wait().exits(failed)
 			n.requireRolledBack("replicas")
