@@ -138,7 +138,7 @@ func (b *ChainBudget) Observe(node *v1alpha1.SeiNode, podReady bool) {
 	now := !leaving && (reserved || turning || unavailable(node, podReady))
 	b.observed[node.UID] = observation{version: node.ResourceVersion, busy: now}
 	if was != now {
-		delete(b.read, node.Spec.ChainID)
+		b.read[node.Spec.ChainID].update(node, podReady)
 	}
 	if was && !now {
 		b.wakeNext(node.Spec.ChainID)

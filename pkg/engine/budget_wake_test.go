@@ -187,3 +187,32 @@ func TestASlotIsOfOnePlan(t *testing.T) {
 	ok, _ = budget.Acquire(t.Context(), &next, next.Status.Plan)
 	require.False(t, ok)
 }
+
+// What a pass found counts at once, also where nothing of the node was written: a pod that is Ready again.
+func TestRecoveryCountsBeforeTheNextReading(t *testing.T) {
+	t.Parallel()
+	var woken []string
+	first := metav1.NewTime(time.Unix(1e9, 0))
+	node := func(name string) v1alpha1.SeiNode {
+		n := v1alpha1.SeiNode{ObjectMeta: metav1.ObjectMeta{Namespace: "fleet", Name: name, UID: types.UID(name), ResourceVersion: "10"}}
+		n.Spec.ChainID, n.Status.FirstReadyAt = "arctic-1", &first
+		return n
+	}
+	a, b := node("a"), node("b")
+	up := corev1.PodStatus{Conditions: []corev1.PodCondition{{Type: corev1.PodReady, Status: corev1.ConditionTrue}}}
+	budget := &ChainBudget{
+		Reader: &cachedNodes{nodes: []v1alpha1.SeiNode{a, b}, pods: []corev1.Pod{
+			{ObjectMeta: metav1.ObjectMeta{Namespace: "fleet", Name: "a-0"}}, {ObjectMeta: metav1.ObjectMeta{Namespace: "fleet", Name: "b-0"}, Status: up},
+		}},
+		Settings: settings.Default, Wake: func(key types.NamespacedName) { woken = append(woken, key.Name) }, MaxAge: time.Hour,
+	}
+	plan := &v1alpha1.Plan{ID: "p", Kind: v1alpha1.NodeUpdate, Phase: v1alpha1.PlanActive}
+	budget.Observe(&a, false)
+	ok, why := budget.Acquire(t.Context(), &b, plan)
+	require.False(t, ok)
+	require.Contains(t, why, "waits for fleet/a")
+	budget.Observe(&a, true)
+	require.Equal(t, []string{"b"}, woken)
+	ok, why = budget.Acquire(t.Context(), &b, plan)
+	require.True(t, ok, why)
+}

@@ -3,6 +3,8 @@ package engine
 import (
 	"context"
 	"errors"
+	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -170,6 +172,8 @@ func TestQueuedByTheBudget(t *testing.T) {
 	require.Equal(t, idleQueued, out.Idle)
 	require.Contains(t, out.Detail, "sei/n1")
 	require.Equal(t, v1alpha1.TaskPending, w.node().Status.Plan.Task(v1alpha1.TaskApplyStatefulSet).Status)
+	queued := slices.DeleteFunc(slices.Clone(w.events), func(e string) bool { return !strings.Contains(e, "UpdateQueued") })
+	require.Len(t, queued, 1, "told once, not of Ready as well")
 
 	// Time in the queue does not count.
 	w.now = w.now.Add(time.Hour)

@@ -25,7 +25,7 @@ func (p *pass) announce() {
 	for i := range p.node.Status.Conditions {
 		c := &p.node.Status.Conditions[i]
 		old := meta.FindStatusCondition(p.orig.Status.Conditions, c.Type)
-		if old != nil && old.Status == c.Status && old.Reason == c.Reason {
+		if old != nil && old.Status == c.Status && (old.Reason == c.Reason || p.toldByUpdate(c)) {
 			continue
 		}
 		p.opts.Recorder.Event(p.out.Node, eventType(c), c.Reason, c.Type+"="+string(c.Status)+": "+c.Message)
@@ -34,6 +34,13 @@ func (p *pass) announce() {
 		p.opts.Recorder.Event(p.out.Node, corev1.EventTypeWarning, v1alpha1.ReasonRemovalNeedsConsent,
 			strings.Join(p.report.Warnings, " "))
 	}
+}
+
+// toldByUpdate says whether a condition repeats NodeUpdateInProgress: why a node is still not Ready while its update goes on
+// is told once.
+func (p *pass) toldByUpdate(c *metav1.Condition) bool {
+	update := meta.FindStatusCondition(p.node.Status.Conditions, v1alpha1.ConditionNodeUpdateInProgress)
+	return c.Type == v1alpha1.ConditionReady && c.Status == metav1.ConditionFalse && update != nil && update.Reason == c.Reason
 }
 
 // eventType is Warning for what needs somebody's eye.

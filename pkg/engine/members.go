@@ -33,6 +33,16 @@ type reading struct {
 	members []member
 }
 
+// update brings a reading up to date with what a pass found of a node.
+func (r reading) update(node *v1alpha1.SeiNode, podReady bool) {
+	for i := range r.members {
+		if m := &r.members[i]; m.uid == node.UID && !older(node.ResourceVersion, m.version) {
+			m.version, m.unavailable, m.cycling = node.ResourceVersion, unavailable(node, podReady), cycling(node)
+			return
+		}
+	}
+}
+
 // unavailable says whether a node is down. One that never was Ready does not count.
 func unavailable(node *v1alpha1.SeiNode, podReady bool) bool {
 	return node.Status.FirstReadyAt != nil && !podReady

@@ -46,6 +46,8 @@ type runner struct {
 	// saved is when the record was written last, and unsaved says that it changed since.
 	saved   time.Time
 	unsaved bool
+	// told is the record as the reporter was told of it last.
+	told *fleet.Record
 
 	mu          sync.Mutex
 	nodes       map[types.NamespacedName]*v1alpha1.SeiNode
@@ -183,7 +185,7 @@ func (r *runner) begin() {
 	r.entry.record.Driver = self.Display()
 	r.entry.record.Resumed()
 	// Whoever looks or pauses from elsewhere must see that somebody is at work.
-	r.unsaved = true
+	r.unsaved, r.told = true, r.entry.record.Clone()
 }
 
 // leave notes that nobody drives the rollout any more.
@@ -256,7 +258,9 @@ func (r *runner) pass(ctx context.Context) (d fleet.Decision, again bool, err er
 		}
 		r.unsaved = true
 	}
-	r.report.progress(old, r.entry.record)
+	// Somebody elsewhere may have changed the state since the last pass.
+	r.report.progress(r.told, r.entry.record)
+	r.told = r.entry.record.Clone()
 	urgent := d.Ended || len(d.Edits) > 0 || len(d.Retries) > 0 || old.State != r.entry.record.State
 	if urgent || (r.unsaved && r.Now().Sub(r.saved) >= saveEvery) {
 		switch err := r.store.save(ctx, r.entry); {

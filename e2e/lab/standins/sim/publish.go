@@ -21,9 +21,12 @@ func newQueue() workqueue.TypedRateLimitingInterface[*pod] {
 	return workqueue.NewTypedRateLimitingQueue(workqueue.NewTypedItemExponentialFailureRateLimiter[*pod](20*time.Millisecond, 2*time.Second))
 }
 
-// publish has the pod's status written, if it is another one than the API server has. What changes while it waits is
-// written at once.
-func (s *Simulator) publish(p *pod) { s.queue.Add(p) }
+// publishDelay is how long a change of a pod's status waits for others: a kubelet, too, writes what several containers did in
+// a moment at once.
+const publishDelay = 100 * time.Millisecond
+
+// publish has the pod's status written, if it is another one than the API server has, with what changes meanwhile.
+func (s *Simulator) publish(p *pod) { s.queue.AddAfter(p, publishDelay) }
 
 // publishAll writes until the queue is shut down.
 func (s *Simulator) publishAll(ctx context.Context) {
