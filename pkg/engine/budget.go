@@ -43,6 +43,8 @@ type ChainBudget struct {
 type observation struct {
 	version string
 	busy    bool
+	// cycling says that it was in its pod cycle.
+	cycling bool
 }
 
 // Acquire implements Budget.
@@ -54,17 +56,20 @@ func (b *ChainBudget) Acquire(ctx context.Context, node *v1alpha1.SeiNode, p *v1
 	if id, ok := b.reserved[node.UID]; ok && id == p.ID {
 		return true, ""
 	}
-	members, err := b.members(ctx, node.Spec.ChainID)
-	if err != nil {
-		return false, "the nodes of the chain cannot be read: " + err.Error()
-	}
 	w := waiter{
 		uid: node.UID, key: client.ObjectKeyFromObject(node), chain: node.Spec.ChainID, validator: node.Spec.Validator != nil,
 		since: p.StartedAt.Time,
 	}
-	if why := b.full(members, node, w); why != "" {
-		b.waiting[node.UID] = w
-		return false, why
+	// A reading of a moment ago is good enough to refuse a slot, not to give one away.
+	for _, age := range []time.Duration{b.MaxAge, 0} {
+		members, err := b.members(ctx, node.Spec.ChainID, age)
+		if err != nil {
+			return false, "the nodes of the chain cannot be read: " + err.Error()
+		}
+		if why := b.full(members, node, w); why != "" {
+			b.waiting[node.UID] = w
+			return false, why
+		}
 	}
 	delete(b.waiting, node.UID)
 	b.reserved[node.UID] = p.ID
@@ -88,7 +93,7 @@ func (b *ChainBudget) full(members []member, node *v1alpha1.SeiNode, w waiter) s
 		busy = append(busy, m.name)
 		_, reserved := b.reserved[m.uid]
 		// Of two validators that are both down, each may be repaired: one at a time goes through its cycle.
-		if m.validator && (m.cycling || reserved || !selfDown) {
+		if m.validator && (m.cycling || b.observed[m.uid].cycling || reserved || !selfDown) {
 			validators = append(validators, m.name)
 		}
 	}
@@ -129,14 +134,19 @@ func (b *ChainBudget) Observe(node *v1alpha1.SeiNode, podReady bool) {
 	leaving, turning := node.DeletionTimestamp != nil, cycling(node)
 	id, reserved := b.reserved[node.UID]
 	was := b.observed[node.UID].busy || reserved
-	// A pause before the template keeps the plan from its pod cycle, and a plan that took another's place may be far from its
-	// own: nobody waits for that.
-	if p := node.Status.Plan; reserved && (!p.Active() || p.ID != id || leaving || (node.Spec.Paused && !turning)) {
+	switch p := node.Status.Plan; {
+	case !reserved:
+	case p.Active() && p.ID != id && b.observed[node.UID].cycling && !leaving:
+		// It took the place of a plan in mid-cycle, and goes on with that.
+		b.reserved[node.UID] = p.ID
+	case !p.Active(), p.ID != id, leaving, node.Spec.Paused && !turning:
+		// A pause before the template keeps the plan from its pod cycle, and a plan that took another's place may be far from
+		// its own: nobody waits for that.
 		delete(b.reserved, node.UID)
 		reserved = false
 	}
 	now := !leaving && (reserved || turning || unavailable(node, podReady))
-	b.observed[node.UID] = observation{version: node.ResourceVersion, busy: now}
+	b.observed[node.UID] = observation{version: node.ResourceVersion, busy: now, cycling: turning || (reserved && b.observed[node.UID].cycling)}
 	if was != now {
 		b.read[node.Spec.ChainID].update(node, podReady)
 	}

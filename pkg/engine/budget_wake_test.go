@@ -186,6 +186,17 @@ func TestASlotIsOfOnePlan(t *testing.T) {
 	require.True(t, ok, why)
 	ok, _ = budget.Acquire(t.Context(), &next, next.Status.Plan)
 	require.False(t, ok)
+
+	// One that took the place of a plan in mid-cycle goes on with that: the slot is its own.
+	turning := node("b", "its own")
+	turning.Status.Plan.Tasks[0].Status, turning.Status.Plan.Tasks[1].Status = v1alpha1.TaskComplete, v1alpha1.TaskRunning
+	budget.Observe(&turning, true)
+	heir := node("b", "heir")
+	budget.Observe(&heir, true)
+	ok, why = budget.Acquire(t.Context(), &heir, heir.Status.Plan)
+	require.True(t, ok, why)
+	ok, _ = budget.Acquire(t.Context(), &next, next.Status.Plan)
+	require.False(t, ok)
 }
 
 // What a pass found counts at once, also where nothing of the node was written: a pod that is Ready again.
@@ -200,10 +211,11 @@ func TestRecoveryCountsBeforeTheNextReading(t *testing.T) {
 	}
 	a, b := node("a"), node("b")
 	up := corev1.PodStatus{Conditions: []corev1.PodCondition{{Type: corev1.PodReady, Status: corev1.ConditionTrue}}}
+	cached := &cachedNodes{nodes: []v1alpha1.SeiNode{a, b}, pods: []corev1.Pod{
+		{ObjectMeta: metav1.ObjectMeta{Namespace: "fleet", Name: "a-0"}}, {ObjectMeta: metav1.ObjectMeta{Namespace: "fleet", Name: "b-0"}, Status: up},
+	}}
 	budget := &ChainBudget{
-		Reader: &cachedNodes{nodes: []v1alpha1.SeiNode{a, b}, pods: []corev1.Pod{
-			{ObjectMeta: metav1.ObjectMeta{Namespace: "fleet", Name: "a-0"}}, {ObjectMeta: metav1.ObjectMeta{Namespace: "fleet", Name: "b-0"}, Status: up},
-		}},
+		Reader:   cached,
 		Settings: settings.Default, Wake: func(key types.NamespacedName) { woken = append(woken, key.Name) }, MaxAge: time.Hour,
 	}
 	plan := &v1alpha1.Plan{ID: "p", Kind: v1alpha1.NodeUpdate, Phase: v1alpha1.PlanActive}
@@ -211,8 +223,32 @@ func TestRecoveryCountsBeforeTheNextReading(t *testing.T) {
 	ok, why := budget.Acquire(t.Context(), &b, plan)
 	require.False(t, ok)
 	require.Contains(t, why, "waits for fleet/a")
+	cached.pods[0].Status = up
 	budget.Observe(&a, true)
 	require.Equal(t, []string{"b"}, woken)
 	ok, why = budget.Acquire(t.Context(), &b, plan)
 	require.True(t, ok, why)
+}
+
+// A reading of a moment ago may refuse a slot; none is given away on it.
+func TestNoSlotOnAnOldReading(t *testing.T) {
+	t.Parallel()
+	first := metav1.NewTime(time.Unix(1e9, 0))
+	node := func(name string) v1alpha1.SeiNode {
+		n := v1alpha1.SeiNode{ObjectMeta: metav1.ObjectMeta{Namespace: "fleet", Name: name, UID: types.UID(name), ResourceVersion: "10"}}
+		n.Spec.ChainID, n.Status.FirstReadyAt = "arctic-1", &first
+		return n
+	}
+	up := corev1.PodStatus{Conditions: []corev1.PodCondition{{Type: corev1.PodReady, Status: corev1.ConditionTrue}}}
+	cached := &cachedNodes{nodes: []v1alpha1.SeiNode{node("a"), node("b")}, pods: []corev1.Pod{
+		{ObjectMeta: metav1.ObjectMeta{Namespace: "fleet", Name: "a-0"}, Status: up}, {ObjectMeta: metav1.ObjectMeta{Namespace: "fleet", Name: "b-0"}, Status: up},
+	}}
+	budget := &ChainBudget{Reader: cached, Settings: settings.Default, MaxAge: time.Hour}
+	_, err := budget.members(t.Context(), "arctic-1", 0)
+	require.NoError(t, err)
+	cached.pods[0].Status = corev1.PodStatus{}
+	b := node("b")
+	ok, why := budget.Acquire(t.Context(), &b, &v1alpha1.Plan{ID: "p", Kind: v1alpha1.NodeUpdate, Phase: v1alpha1.PlanActive})
+	require.False(t, ok, "a has just gone down")
+	require.Contains(t, why, "waits for fleet/a")
 }

@@ -40,7 +40,8 @@ func (p *pass) announce() {
 // is told once.
 func (p *pass) toldByUpdate(c *metav1.Condition) bool {
 	update := meta.FindStatusCondition(p.node.Status.Conditions, v1alpha1.ConditionNodeUpdateInProgress)
-	return c.Type == v1alpha1.ConditionReady && c.Status == metav1.ConditionFalse && update != nil && update.Reason == c.Reason
+	return c.Type == v1alpha1.ConditionReady && c.Status == metav1.ConditionFalse && update != nil &&
+		update.Status == metav1.ConditionTrue && update.Reason == c.Reason
 }
 
 // eventType is Warning for what needs somebody's eye.

@@ -37,7 +37,8 @@ type reading struct {
 func (r reading) update(node *v1alpha1.SeiNode, podReady bool) {
 	for i := range r.members {
 		if m := &r.members[i]; m.uid == node.UID && !older(node.ResourceVersion, m.version) {
-			m.version, m.unavailable, m.cycling = node.ResourceVersion, unavailable(node, podReady), cycling(node)
+			leaving := node.DeletionTimestamp != nil
+			m.version, m.unavailable, m.cycling = node.ResourceVersion, !leaving && unavailable(node, podReady), !leaving && cycling(node)
 			return
 		}
 	}
@@ -64,11 +65,12 @@ func older(version, than string) bool {
 	return err == nil && c < 0
 }
 
-// members reads the nodes of a chain and whether their pods are Ready, unless that was read a moment ago. The mutex is held.
-func (b *ChainBudget) members(ctx context.Context, chain string) ([]member, error) {
+// members reads the nodes of a chain and whether their pods are Ready, unless there is a reading younger than age. The mutex
+// is held.
+func (b *ChainBudget) members(ctx context.Context, chain string, age time.Duration) ([]member, error) {
 	b.init()
 	begun := time.Now()
-	if r, ok := b.read[chain]; ok && begun.Sub(r.at) < b.MaxAge {
+	if r, ok := b.read[chain]; ok && begun.Sub(r.at) < age {
 		return r.members, nil
 	}
 	var nodes v1alpha1.SeiNodeList

@@ -7,8 +7,11 @@ import (
 
 	"github.com/stretchr/testify/require"
 	"golang.org/x/time/rate"
+	appsv1 "k8s.io/api/apps/v1"
+	corev1 "k8s.io/api/core/v1"
 
 	"sei.io/seictl/api/v1alpha1"
+	"sei.io/seictl/pkg/plan"
 	"sei.io/seictl/pkg/tasks"
 )
 
@@ -76,14 +79,25 @@ func TestFlush(t *testing.T) {
 	require.Equal(t, before, w.requests["patch status"], "once")
 }
 
-// A pause that comes before the way to the template was written must not leave the node in the middle of its pod cycle.
-func TestPausedBeforeTheTemplateWasTold(t *testing.T) {
+// A pause that comes before it was written that the pod is gone must not leave the node in the middle of its pod cycle. With
+// the old pod still there nothing was disrupted, and it stays.
+func TestPausedBeforeTheCycleWasTold(t *testing.T) {
 	t.Parallel()
-	w, _ := inCycle(t)
-	delete(w.script, v1alpha1.TaskReplacePod)
-	w.edit(func(n *v1alpha1.SeiNode) { n.Spec.Paused = true })
-	w.settle()
-	require.Nil(t, w.node().Status.Plan, "the cycle is seen through")
-	require.Equal(t, "seid:v2", w.node().Status.CurrentImage)
-	require.Contains(t, w.ended, "NodeUpdate Complete")
+	for gone, cycles := range map[bool]bool{true: true, false: false} {
+		w, _ := inCycle(t)
+		if gone {
+			w.pod(func(p *corev1.Pod) { p.Labels[appsv1.StatefulSetRevisionLabel] = "the next one" })
+		}
+		delete(w.script, v1alpha1.TaskReplacePod)
+		w.edit(func(n *v1alpha1.SeiNode) { n.Spec.Paused = true })
+		out := w.settle()
+		if cycles {
+			require.Nil(t, w.node().Status.Plan, "the cycle is seen through")
+			require.Equal(t, "seid:v2", w.node().Status.CurrentImage)
+			require.Contains(t, w.ended, "NodeUpdate Complete")
+			continue
+		}
+		require.Equal(t, plan.IdlePaused, out.Idle)
+		require.NotEqual(t, "seid:v2", w.node().Status.CurrentImage)
+	}
 }

@@ -65,7 +65,7 @@ func (b *ChainBudget) wakeNext(chain string) {
 
 // free is how many slots of a chain nobody takes; one when that cannot be told: whoever is woken finds out.
 func (b *ChainBudget) free(chain string) int {
-	members, err := b.members(context.Background(), chain)
+	members, err := b.members(context.Background(), chain, b.MaxAge)
 	if err != nil {
 		return 1
 	}

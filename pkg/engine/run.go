@@ -68,7 +68,7 @@ func (p *pass) heldBack(ctx context.Context, active *v1alpha1.Plan, i int) bool 
 	if !plan.BeforeTemplate(active, i) {
 		return false
 	}
-	if p.node.Spec.Paused && (active.Kind == v1alpha1.NodeInit || active.Kind == v1alpha1.NodeUpdate) && !p.templateApplied(ctx, active) {
+	if p.node.Spec.Paused && (active.Kind == v1alpha1.NodeInit || active.Kind == v1alpha1.NodeUpdate) && !p.inCycleUntold(ctx, active) {
 		plan.Park(active, i, "spec.paused is true")
 		p.decision.Idle, p.decision.Detail = plan.IdlePaused, "spec.paused is true: the plan goes on when it is false"
 		return true
@@ -87,10 +87,14 @@ func (p *pass) heldBack(ctx context.Context, active *v1alpha1.Plan, i int) bool 
 	return true
 }
 
-// templateApplied says whether the StatefulSet has the plan's template already, although the plan does not say so: that was
-// not written yet when somebody changed the node, or the process ended.
-func (p *pass) templateApplied(ctx context.Context, active *v1alpha1.Plan) bool {
-	if active.Kind != v1alpha1.NodeUpdate || !plan.Cycles(active) || p.refreshStatefulSet(ctx) != nil {
+// inCycleUntold says whether the plan has taken the pod away already, although it does not say so: that was not written yet when
+// somebody changed the node, or the process ended. A template that is applied under the old pod has disrupted nothing.
+func (p *pass) inCycleUntold(ctx context.Context, active *v1alpha1.Plan) bool {
+	if active.Kind != v1alpha1.NodeUpdate || !plan.Cycles(active) || p.snapshot.PodRevision() == active.Previous.ControllerRevision {
+		return false
+	}
+	if err := p.refreshStatefulSet(ctx); err != nil {
+		p.wakeAfter(time.Second)
 		return false
 	}
 	in := p.input()

@@ -37,7 +37,7 @@ func TestGateBeginsAnewAfterAnInterruption(t *testing.T) {
 	require.Equal(t, fleet.Complete, r.State, r.Reason)
 }
 
-// So does one whose node went through another plan meanwhile, as when its pod was rescheduled.
+// So does one whose node went through another pod cycle meanwhile. What only repairs it is part of the gate.
 func TestGateBeginsAfterThePlanUnderWay(t *testing.T) {
 	t.Parallel()
 	w, r := verifying(t)
@@ -45,6 +45,14 @@ func TestGateBeginsAfterThePlanUnderWay(t *testing.T) {
 	n.Status.Plan = &v1alpha1.Plan{Kind: v1alpha1.MarkReady, Phase: v1alpha1.PlanActive, Tasks: []v1alpha1.Task{
 		{Type: v1alpha1.TaskMarkReady, Status: v1alpha1.TaskRunning},
 	}}
+	w.replace(n)
+	began := *r.Nodes[0].AtTargetAt
+	fleet.Step(r, w.view())
+	require.Equal(t, began, *r.Nodes[0].AtTargetAt)
+	n.Status.Plan = &v1alpha1.Plan{Kind: v1alpha1.NodeUpdate, Phase: v1alpha1.PlanActive, Target: v1alpha1.PlanTarget{SidecarTLS: n.SidecarTLS()},
+		Tasks: []v1alpha1.Task{
+			{Type: v1alpha1.TaskApplyStatefulSet, Status: v1alpha1.TaskComplete}, {Type: v1alpha1.TaskReplacePod, Status: v1alpha1.TaskRunning},
+		}}
 	w.replace(n)
 	fleet.Step(r, w.view())
 	require.Equal(t, fleet.Started, r.Nodes[0].Outcome)

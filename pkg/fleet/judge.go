@@ -107,8 +107,9 @@ func unfinished(node *v1alpha1.SeiNode) bool {
 func (s *stepper) progress(n *NodeRecord, node *v1alpha1.SeiNode, o *ObjectRecord) (Outcome, string) {
 	st := &node.Status
 	running := st.CurrentSidecarTLS.Config().Equal(o.Target)
-	if st.Plan.Active() {
-		// The time that it has for its health gate begins when it is through.
+	if p := st.Plan; p.Active() && plan.Cycles(p) {
+		// The time that it has for its health gate begins when it is through. Repairs and calls of mark-ready are part of it: a
+		// pod that crashes again and again has one each time.
 		n.AtTargetAt = nil
 	}
 	switch {

@@ -44,12 +44,18 @@ type DriveOptions struct {
 	PortForward bool
 	// RetryNow starts the next attempt of every node without waiting for its backoff.
 	RetryNow bool
+	// Lost says whether the Lease was lost: then a pass under way ends at once and nothing more is written. Nil means when that
+	// is the cause for which ctx ended.
+	Lost func() bool
 	// OnUpdate is told of every pass, one at a time.
 	OnUpdate func(NodeUpdate)
 }
 
 // Drive runs the operator's reconciler over some nodes until ctx is cancelled. Whoever calls it holds the Lease.
 func Drive(ctx context.Context, o DriveOptions) error {
+	if o.Lost == nil {
+		o.Lost = func() bool { return errors.Is(context.Cause(ctx), lock.ErrLost) }
+	}
 	scheme, err := NewScheme()
 	if err != nil {
 		return err
@@ -93,6 +99,7 @@ func Drive(ctx context.Context, o DriveOptions) error {
 	var mu sync.Mutex
 	r := &NodeReconciler{
 		Client: mgr.GetClient(), Engine: e, Only: only, Waker: wake,
+		Draining: func() bool { return !o.Lost() },
 		OnUpdate: func(u NodeUpdate) {
 			mu.Lock()
 			defer mu.Unlock()
@@ -112,7 +119,7 @@ func Drive(ctx context.Context, o DriveOptions) error {
 		return err
 	}
 	err = mgr.Start(ctx)
-	if !errors.Is(context.Cause(ctx), lock.ErrLost) {
+	if !o.Lost() {
 		err = errors.Join(err, flush(ctx, e))
 	}
 	if err != nil {

@@ -2,9 +2,11 @@ package drive
 
 import (
 	"context"
+	"errors"
 
 	"k8s.io/apimachinery/pkg/types"
 
+	"sei.io/seictl/pkg/engine/lock"
 	"sei.io/seictl/pkg/operator"
 )
 
@@ -27,5 +29,9 @@ func (d *Driver) Nodes(ctx context.Context, keys []types.NamespacedName, seen fu
 	defer stop()
 	return operator.Drive(ctx, operator.DriveOptions{
 		Config: d.Cluster.Config, Nodes: keys, Settings: d.Settings, PortForward: d.PortForward, RetryNow: true, OnUpdate: seen,
+		Lost: d.lost,
 	})
 }
+
+// lost says whether the Lease was lost.
+func (d *Driver) lost() bool { return errors.Is(context.Cause(d.held.Context()), lock.ErrLost) }

@@ -65,9 +65,13 @@ type runner struct {
 func (r *runner) run(ctx context.Context, l *locks) error {
 	for {
 		err := r.session(ctx, l)
-		r.leave(ctx)
+		lost := errors.Is(err, lock.ErrLost)
+		if !lost {
+			// Without the lock somebody else may be at work, and the record is theirs.
+			r.leave(ctx)
+		}
 		l.release(ctx, r)
-		if !errors.Is(err, lock.ErrLost) || ctx.Err() != nil {
+		if !lost || ctx.Err() != nil {
 			return err
 		}
 		r.report.say("the lock was lost, as when the API server is away: it is taken again")
@@ -86,13 +90,15 @@ func (r *runner) run(ctx context.Context, l *locks) error {
 func (r *runner) reload(ctx context.Context) error {
 	for {
 		fresh, err := r.store.get(ctx, r.entry.record.Name)
-		switch {
-		case err == nil:
+		if err == nil {
 			if fresh.object.ResourceVersion != r.entry.object.ResourceVersion {
 				r.entry = fresh
 			}
-			return nil
-		case !factory.Unreachable(err):
+			if err = r.relist(ctx); err == nil {
+				return nil
+			}
+		}
+		if !factory.Unreachable(err) {
 			return err
 		}
 		if err := pause(ctx, retryEvery); err != nil {
@@ -164,11 +170,23 @@ func (r *runner) drive(ctx context.Context, d *drive.Driver) (stop func()) {
 	}
 }
 
-// reread reads the nodes as they are now: watches may lag.
+// relist forgets what was known of the fleet, and reads it.
+func (r *runner) relist(ctx context.Context) error {
+	r.mu.Lock()
+	clear(r.nodes)
+	clear(r.deployments)
+	r.mu.Unlock()
+	return r.reread(ctx)
+}
+
+// reread reads nodes and SeiNodeDeployments as they are now: watches may lag.
 func (r *runner) reread(ctx context.Context) error {
 	seen, err := gather(ctx, r.Factory, r.cluster, r.entry.record.Chain)
 	if err != nil {
 		return err
+	}
+	for _, d := range seen.deployments {
+		r.saw(d)
 	}
 	for _, n := range seen.nodes {
 		r.saw(n)
