@@ -65,6 +65,7 @@ func (b *ChainBudget) wakeNext(chain string) {
 
 // free is how many slots of a chain nobody takes; one when that cannot be told: whoever is woken finds out.
 func (b *ChainBudget) free(chain string) int {
+	// It reads a cache, which answers at once: somebody waits, so it was read before. Who gives a slot back has no context.
 	members, err := b.members(context.Background(), chain, b.MaxAge)
 	if err != nil {
 		return 1

@@ -158,7 +158,7 @@ func (d *Driver) drive(ctx context.Context, t *tracker) error {
 	}
 	return operator.Drive(ctx, operator.DriveOptions{
 		Config: d.Cluster.Config, Nodes: keys, Settings: d.Settings, PortForward: d.PortForward, RetryNow: true,
-		OnUpdate: func(u operator.NodeUpdate) { t.update(u) }, Lost: d.lost,
+		OnUpdate: func(u operator.NodeUpdate) { t.update(u) }, Lost: lostOf(d.held),
 	})
 }
 

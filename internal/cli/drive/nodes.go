@@ -29,9 +29,11 @@ func (d *Driver) Nodes(ctx context.Context, keys []types.NamespacedName, seen fu
 	defer stop()
 	return operator.Drive(ctx, operator.DriveOptions{
 		Config: d.Cluster.Config, Nodes: keys, Settings: d.Settings, PortForward: d.PortForward, RetryNow: true, OnUpdate: seen,
-		Lost: d.lost,
+		Lost: lostOf(d.held),
 	})
 }
 
-// lost says whether the Lease was lost.
-func (d *Driver) lost() bool { return errors.Is(context.Cause(d.held.Context()), lock.ErrLost) }
+// lostOf says whether a Lease was lost. It outlives Release: who asks may be late.
+func lostOf(held *lock.Held) func() bool {
+	return func() bool { return errors.Is(context.Cause(held.Context()), lock.ErrLost) }
+}
