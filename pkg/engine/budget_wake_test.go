@@ -72,6 +72,21 @@ type cachedNodes struct {
 	pods  []corev1.Pod
 }
 
+// budgetNode is a node of the chain that was Ready once.
+func budgetNode(name string) v1alpha1.SeiNode {
+	first := metav1.NewTime(time.Unix(1e9, 0))
+	n := v1alpha1.SeiNode{ObjectMeta: metav1.ObjectMeta{Namespace: "fleet", Name: name, UID: types.UID(name), ResourceVersion: "10"}}
+	n.Spec.ChainID, n.Status.FirstReadyAt = "arctic-1", &first
+	return n
+}
+
+// readyPod is the pod of a node.
+func readyPod(node string) corev1.Pod {
+	return corev1.Pod{ObjectMeta: metav1.ObjectMeta{Namespace: "fleet", Name: node + "-0"}, Status: corev1.PodStatus{
+		Conditions: []corev1.PodCondition{{Type: corev1.PodReady, Status: corev1.ConditionTrue}},
+	}}
+}
+
 func (c *cachedNodes) List(_ context.Context, into client.ObjectList, _ ...client.ListOption) error {
 	switch l := into.(type) {
 	case *v1alpha1.SeiNodeList:
@@ -85,23 +100,17 @@ func (c *cachedNodes) List(_ context.Context, into client.ObjectList, _ ...clien
 // The pass that ends a cycle knows it before the cache does: who is woken by it must get the slot, as nothing wakes it again.
 func TestSlotIsFreeBeforeTheCacheShowsIt(t *testing.T) {
 	t.Parallel()
-	first := metav1.NewTime(time.Unix(1e9, 0))
 	node := func(name, version string) v1alpha1.SeiNode {
-		n := v1alpha1.SeiNode{ObjectMeta: metav1.ObjectMeta{Namespace: "fleet", Name: name, UID: types.UID(name), ResourceVersion: version}}
-		n.Spec.ChainID, n.Status.FirstReadyAt = "arctic-1", &first
+		n := budgetNode(name)
+		n.ResourceVersion = version
 		n.Status.Plan = &v1alpha1.Plan{Kind: v1alpha1.NodeUpdate, Phase: v1alpha1.PlanActive, Tasks: []v1alpha1.Task{
 			{Type: v1alpha1.TaskApplyStatefulSet, Status: v1alpha1.TaskComplete}, {Type: v1alpha1.TaskReplacePod, Status: v1alpha1.TaskRunning},
 		}}
 		return n
 	}
-	pod := func(name string) corev1.Pod {
-		return corev1.Pod{ObjectMeta: metav1.ObjectMeta{Namespace: "fleet", Name: name + "-0"}, Status: corev1.PodStatus{
-			Conditions: []corev1.PodCondition{{Type: corev1.PodReady, Status: corev1.ConditionTrue}},
-		}}
-	}
 	a, b := node("a", "10"), node("b", "11")
 	b.Status.Plan.Tasks[0].Status, b.Status.Plan.Tasks[1].Status = v1alpha1.TaskPending, v1alpha1.TaskPending
-	cached := &cachedNodes{nodes: []v1alpha1.SeiNode{a, b}, pods: []corev1.Pod{pod("a"), pod("b")}}
+	cached := &cachedNodes{nodes: []v1alpha1.SeiNode{a, b}, pods: []corev1.Pod{readyPod("a"), readyPod("b")}}
 	woken := 0
 	budget := &ChainBudget{Reader: cached, Settings: settings.Default, Wake: func(types.NamespacedName) { woken++ }}
 	budget.Observe(&a, true)
@@ -119,7 +128,7 @@ func TestSlotIsFreeBeforeTheCacheShowsIt(t *testing.T) {
 	// And it is taken before the cache shows that.
 	c := node("c", "13")
 	c.Status.Plan.Tasks[0].Status, c.Status.Plan.Tasks[1].Status = v1alpha1.TaskPending, v1alpha1.TaskPending
-	cached.nodes, cached.pods = append(cached.nodes, c), append(cached.pods, pod("c"))
+	cached.nodes, cached.pods = append(cached.nodes, c), append(cached.pods, readyPod("c"))
 	ok, _ = budget.Acquire(t.Context(), &c, c.Status.Plan)
 	require.False(t, ok)
 }
@@ -153,23 +162,16 @@ func TestAPauseGivesTheSlotBack(t *testing.T) {
 func TestASlotIsOfOnePlan(t *testing.T) {
 	t.Parallel()
 	var woken []string
-	first := metav1.NewTime(time.Unix(1e9, 0))
 	node := func(name, id string) v1alpha1.SeiNode {
-		n := v1alpha1.SeiNode{ObjectMeta: metav1.ObjectMeta{Namespace: "fleet", Name: name, UID: types.UID(name), ResourceVersion: "10"}}
-		n.Spec.ChainID, n.Status.FirstReadyAt = "arctic-1", &first
+		n := budgetNode(name)
 		n.Status.Plan = &v1alpha1.Plan{ID: id, Kind: v1alpha1.NodeUpdate, Phase: v1alpha1.PlanActive, Tasks: []v1alpha1.Task{
 			{Type: v1alpha1.TaskApplyStatefulSet}, {Type: v1alpha1.TaskReplacePod},
 		}}
 		return n
 	}
-	pod := func(name string) corev1.Pod {
-		return corev1.Pod{ObjectMeta: metav1.ObjectMeta{Namespace: "fleet", Name: name + "-0"}, Status: corev1.PodStatus{
-			Conditions: []corev1.PodCondition{{Type: corev1.PodReady, Status: corev1.ConditionTrue}},
-		}}
-	}
 	a, b := node("a", "first"), node("b", "its own")
 	budget := &ChainBudget{
-		Reader:   &cachedNodes{nodes: []v1alpha1.SeiNode{a, b}, pods: []corev1.Pod{pod("a"), pod("b")}},
+		Reader:   &cachedNodes{nodes: []v1alpha1.SeiNode{a, b}, pods: []corev1.Pod{readyPod("a"), readyPod("b")}},
 		Settings: settings.Default, Wake: func(key types.NamespacedName) { woken = append(woken, key.Name) }, MaxAge: time.Hour,
 	}
 	ok, _ := budget.Acquire(t.Context(), &a, a.Status.Plan)
@@ -203,16 +205,9 @@ func TestASlotIsOfOnePlan(t *testing.T) {
 func TestRecoveryCountsBeforeTheNextReading(t *testing.T) {
 	t.Parallel()
 	var woken []string
-	first := metav1.NewTime(time.Unix(1e9, 0))
-	node := func(name string) v1alpha1.SeiNode {
-		n := v1alpha1.SeiNode{ObjectMeta: metav1.ObjectMeta{Namespace: "fleet", Name: name, UID: types.UID(name), ResourceVersion: "10"}}
-		n.Spec.ChainID, n.Status.FirstReadyAt = "arctic-1", &first
-		return n
-	}
-	a, b := node("a"), node("b")
-	up := corev1.PodStatus{Conditions: []corev1.PodCondition{{Type: corev1.PodReady, Status: corev1.ConditionTrue}}}
+	a, b := budgetNode("a"), budgetNode("b")
 	cached := &cachedNodes{nodes: []v1alpha1.SeiNode{a, b}, pods: []corev1.Pod{
-		{ObjectMeta: metav1.ObjectMeta{Namespace: "fleet", Name: "a-0"}}, {ObjectMeta: metav1.ObjectMeta{Namespace: "fleet", Name: "b-0"}, Status: up},
+		{ObjectMeta: metav1.ObjectMeta{Namespace: "fleet", Name: "a-0"}}, readyPod("b"),
 	}}
 	budget := &ChainBudget{
 		Reader:   cached,
@@ -223,7 +218,7 @@ func TestRecoveryCountsBeforeTheNextReading(t *testing.T) {
 	ok, why := budget.Acquire(t.Context(), &b, plan)
 	require.False(t, ok)
 	require.Contains(t, why, "waits for fleet/a")
-	cached.pods[0].Status = up
+	cached.pods[0] = readyPod("a")
 	budget.Observe(&a, true)
 	require.Equal(t, []string{"b"}, woken)
 	ok, why = budget.Acquire(t.Context(), &b, plan)
@@ -233,21 +228,14 @@ func TestRecoveryCountsBeforeTheNextReading(t *testing.T) {
 // A reading of a moment ago may refuse a slot; none is given away on it.
 func TestNoSlotOnAnOldReading(t *testing.T) {
 	t.Parallel()
-	first := metav1.NewTime(time.Unix(1e9, 0))
-	node := func(name string) v1alpha1.SeiNode {
-		n := v1alpha1.SeiNode{ObjectMeta: metav1.ObjectMeta{Namespace: "fleet", Name: name, UID: types.UID(name), ResourceVersion: "10"}}
-		n.Spec.ChainID, n.Status.FirstReadyAt = "arctic-1", &first
-		return n
-	}
-	up := corev1.PodStatus{Conditions: []corev1.PodCondition{{Type: corev1.PodReady, Status: corev1.ConditionTrue}}}
-	cached := &cachedNodes{nodes: []v1alpha1.SeiNode{node("a"), node("b")}, pods: []corev1.Pod{
-		{ObjectMeta: metav1.ObjectMeta{Namespace: "fleet", Name: "a-0"}, Status: up}, {ObjectMeta: metav1.ObjectMeta{Namespace: "fleet", Name: "b-0"}, Status: up},
+	cached := &cachedNodes{nodes: []v1alpha1.SeiNode{budgetNode("a"), budgetNode("b")}, pods: []corev1.Pod{
+		readyPod("a"), readyPod("b"),
 	}}
 	budget := &ChainBudget{Reader: cached, Settings: settings.Default, MaxAge: time.Hour}
 	_, err := budget.members(t.Context(), "arctic-1", 0)
 	require.NoError(t, err)
 	cached.pods[0].Status = corev1.PodStatus{}
-	b := node("b")
+	b := budgetNode("b")
 	ok, why := budget.Acquire(t.Context(), &b, &v1alpha1.Plan{ID: "p", Kind: v1alpha1.NodeUpdate, Phase: v1alpha1.PlanActive})
 	require.False(t, ok, "a has just gone down")
 	require.Contains(t, why, "waits for fleet/a")
