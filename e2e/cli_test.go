@@ -6,11 +6,13 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"slices"
 	"strings"
+	"sync"
 	"syscall"
 	"time"
 
@@ -70,12 +72,31 @@ func (r result) oneLine() result {
 
 func (r result) text() string { return r.out + r.errOut }
 
+// transcript is what a command has written so far.
+type transcript struct {
+	mu     sync.Mutex
+	buffer bytes.Buffer
+}
+
+// Write implements io.Writer.
+func (t *transcript) Write(p []byte) (int, error) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return t.buffer.Write(p)
+}
+
+func (t *transcript) String() string {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return t.buffer.String()
+}
+
 // command is one seictl that runs, or will.
 type command struct {
 	s           *S
 	cmd         *exec.Cmd
 	line        string
-	out, errOut bytes.Buffer
+	out, errOut transcript
 	begun       time.Time
 	ended       chan result
 	// drives says that the command takes the drivers' lock, for which those of other scenarios wait in line.
@@ -153,6 +174,17 @@ func (c *command) wait() result {
 	r := <-c.ended
 	c.s.Logf("$ %s\n%s(exit %d after %.1fs)", r.line, r.text(), r.code, r.took.Seconds())
 	return r
+}
+
+// told waits until a command that runs says something on standard error.
+func (c *command) told(text string) {
+	c.s.Helper()
+	c.s.eventually("it is told: "+text, func() error {
+		if so := c.errOut.String(); !strings.Contains(so, text) {
+			return fmt.Errorf("%s: %s", c.line, so)
+		}
+		return nil
+	})
 }
 
 // signal sends a signal to a command that runs.

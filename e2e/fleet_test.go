@@ -37,9 +37,10 @@ var fleets = []Scenario{
 	{
 		Name: "fleet-interrupted", Catalogue: []int{36},
 		Happens: "A rollout is interrupted with Ctrl-C, resumed, killed with kill -9, and started again; a second seictl comes along.",
-		See:     "The second exits with 6. Each time it goes on where it stopped; no node cycles twice.",
-		Do:      "seictl fleet resume, or the same command.",
-		Run:     fleetInterrupted,
+		See: "The second exits with 6. Each time it goes on where it stopped; no node cycles twice. Who follows it from elsewhere " +
+			"is told that nobody drives it, and then how it ends.",
+		Do:  "seictl fleet resume, or the same command.",
+		Run: fleetInterrupted,
 	},
 	{
 		Name:    "fleet-undo",
@@ -156,10 +157,14 @@ func fleetInterrupted(s *S) {
 		first.wait().exits(interrupted).says("seictl fleet resume --chain " + s.chain)
 		second := s.rollingOut("resume")
 		s.reached("syncer-0", "started")
+		follower := s.rollingOut("status", "-w")
+		follower.told("following")
 		second.signal(syscall.SIGKILL)
 		second.wait().exits(killed)
 		s.run("fleet", "status", "--chain", s.chain).exits(done).says("nobody drives it")
+		follower.told("nobody drives it; next: seictl fleet resume --chain " + s.chain)
 		s.rollOut("enable-tls", "--issuer", issuerA).exits(done).says("going on with")
+		follower.wait().exits(done).says("syncer-1 done", "complete")
 	})
 	for _, n := range nodes {
 		n.requireTLS("ClusterIssuer/" + issuerA)

@@ -119,29 +119,6 @@ func statusRun(ctx context.Context, o *StatusOptions) error {
 	return nil
 }
 
-// watch follows a rollout until it comes to rest.
-func (s *session) watch(ctx context.Context, e *entry) (*entry, error) {
-	report := newReporter(s.Factory, &output.Format{})
-	defer report.close()
-	report.start(e.record, "following")
-	for e.record.State == fleet.Running || e.record.Driver != "" {
-		if err := pause(ctx, time.Second); err != nil {
-			return nil, err
-		}
-		fresh, err := s.store.get(ctx, e.record.Name)
-		switch {
-		case err != nil && factory.Unreachable(err):
-			report.trouble(err)
-			continue
-		case err != nil:
-			return nil, err
-		}
-		report.progress(e.record, fresh.record)
-		e = fresh
-	}
-	return e, nil
-}
-
 func viewOf(o *observed, now time.Time) fleet.View {
 	v := fleet.View{Nodes: map[types.NamespacedName]*v1alpha1.SeiNode{}, Deployments: map[types.NamespacedName]*v1alpha1.SeiNodeDeployment{}, Now: now}
 	for _, n := range o.nodes {
@@ -286,6 +263,9 @@ func historyRun(ctx context.Context, o *StatusOptions) error {
 	all, err := s.store.list(ctx, o.Chain)
 	if err != nil {
 		return err
+	}
+	for _, err := range s.store.unreadable {
+		o.Notices().Wrap("warning: ", err.Error())
 	}
 	records := make([]*fleet.Record, 0, len(all))
 	rows := [][]string{}

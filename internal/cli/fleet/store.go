@@ -29,6 +29,8 @@ const (
 // store keeps records in ConfigMaps.
 type store struct {
 	cluster *factory.Cluster
+	// unreadable are the records of ended rollouts that list left out, and why.
+	unreadable []error
 }
 
 // entry is a record as it was read or written last.
@@ -135,12 +137,14 @@ func (s *store) get(ctx context.Context, name string) (*entry, error) {
 func decode(cm *corev1.ConfigMap) (*entry, error) {
 	r, err := fleet.Decode(cm.Data[recordKey])
 	if err != nil {
-		return nil, fmt.Errorf("ConfigMap %s/%s: %w", cm.Namespace, cm.Name, err)
+		return nil, fmt.Errorf("ConfigMap %[1]s/%[2]s: %[3]w; next: use the seictl that wrote it, or take it away with 'kubectl delete configmap -n %[1]s %[2]s'",
+			cm.Namespace, cm.Name, err)
 	}
 	return &entry{record: r, object: cm, written: cm.Data[recordKey]}, nil
 }
 
-// list are the rollouts of a chain, or of all with an empty one, the latest first.
+// list are the rollouts of a chain, or of all with an empty one, the latest first. A record that cannot be read stands in the
+// way only if its rollout may not be at its end.
 func (s *store) list(ctx context.Context, chain string) ([]*entry, error) {
 	opts := []kube.ListOption{kube.InNamespace(settings.Namespace), kube.HasLabels{labelRollout}}
 	if chain != "" {
@@ -153,10 +157,14 @@ func (s *store) list(ctx context.Context, chain string) ([]*entry, error) {
 	var out []*entry
 	for i := range cms.Items {
 		e, err := decode(&cms.Items[i])
-		if err != nil {
+		switch {
+		case err == nil:
+			out = append(out, e)
+		case atEnd(&cms.Items[i]):
+			s.unreadable = append(s.unreadable, err)
+		default:
 			return nil, err
 		}
-		out = append(out, e)
 	}
 	slices.SortFunc(out, func(a, b *entry) int {
 		if c := b.record.StartedAt.Compare(a.record.StartedAt); c != 0 {
@@ -165,6 +173,12 @@ func (s *store) list(ctx context.Context, chain string) ([]*entry, error) {
 		return strings.Compare(b.record.Name, a.record.Name)
 	})
 	return out, nil
+}
+
+// atEnd says whether a rollout is at its end, by the label of its record.
+func atEnd(cm *corev1.ConfigMap) bool {
+	state := fleet.State(cm.Labels[labelState])
+	return state == fleet.Complete || state == fleet.Aborted
 }
 
 // find is the rollout of a name or, without one, the latest of a chain that fits.

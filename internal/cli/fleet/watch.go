@@ -27,8 +27,18 @@ type source struct {
 	namespace string
 	list      func() kube.ObjectList
 	options   []kube.ListOption
-	// gone is told of what is not there any more; all is what there is after a list.
+	// saw is told of every version of an object, and lost of what was deleted while it was watched.
+	saw, lost func(kube.Object)
+	// all is told what there is after a list; nil where that is no news.
 	all func(present map[types.NamespacedName]bool)
+}
+
+// recordSource is the record of one rollout.
+func recordSource(name string) source {
+	return source{
+		namespace: settings.Namespace, list: func() kube.ObjectList { return &corev1.ConfigMapList{} },
+		options: []kube.ListOption{kube.MatchingFieldsSelector{Selector: fields.OneTermEqualSelector("metadata.name", name)}},
+	}
 }
 
 // follow keeps what is known of the fleet up to date until ctx ends.
@@ -36,7 +46,7 @@ func (r *runner) follow(ctx context.Context, wg *sync.WaitGroup) {
 	for _, s := range r.sources() {
 		wg.Go(func() {
 			for ctx.Err() == nil {
-				if err := r.listAndWatch(ctx, &s); err != nil {
+				if err := s.listAndWatch(ctx, r.cluster.Client); err != nil {
 					if apierrors.IsForbidden(err) {
 						r.fail(r.cluster.Explain(err, "watch", "seinodes", s.namespace, ""))
 						return
@@ -61,10 +71,7 @@ func (r *runner) sources() []source {
 			snds[record.Objects[i].Namespace] = true
 		}
 	}
-	out := []source{{
-		namespace: settings.Namespace, list: func() kube.ObjectList { return &corev1.ConfigMapList{} },
-		options: []kube.ListOption{kube.MatchingFieldsSelector{Selector: fields.OneTermEqualSelector("metadata.name", record.Name)}},
-	}}
+	out := []source{recordSource(record.Name)}
 	for ns := range nodes {
 		out = append(out, source{namespace: ns, list: func() kube.ObjectList { return &v1alpha1.SeiNodeList{} },
 			all: func(present map[types.NamespacedName]bool) {
@@ -85,20 +92,34 @@ func (r *runner) sources() []source {
 				}
 			}})
 	}
+	for i := range out {
+		s := &out[i]
+		s.saw = func(o kube.Object) { r.saw(o); r.poke() }
+		s.lost = func(o kube.Object) { r.lost(o); r.poke() }
+		if all := s.all; all != nil {
+			s.all = func(present map[types.NamespacedName]bool) {
+				r.mu.Lock()
+				all(present)
+				r.mu.Unlock()
+				r.poke()
+			}
+		}
+	}
 	return out
 }
 
-func (r *runner) listAndWatch(ctx context.Context, s *source) error {
+// listAndWatch tells what there is and what becomes of it, until ctx or the watch ends.
+func (s *source) listAndWatch(ctx context.Context, c kube.WithWatch) error {
 	list := s.list()
 	opts := append([]kube.ListOption{kube.InNamespace(s.namespace)}, s.options...)
-	if err := r.cluster.Client.List(ctx, list, opts...); err != nil {
+	if err := c.List(ctx, list, opts...); err != nil {
 		return fmt.Errorf("listing: %w", err)
 	}
 	present := map[types.NamespacedName]bool{}
 	err := meta.EachListItem(list, func(o runtime.Object) error {
 		if obj, ok := o.(kube.Object); ok {
 			present[kube.ObjectKeyFromObject(obj)] = true
-			r.saw(obj)
+			s.saw(obj)
 		}
 		return nil
 	})
@@ -106,12 +127,9 @@ func (r *runner) listAndWatch(ctx context.Context, s *source) error {
 		return fmt.Errorf("listing: %w", err)
 	}
 	if s.all != nil {
-		r.mu.Lock()
 		s.all(present)
-		r.mu.Unlock()
 	}
-	r.poke()
-	w, err := r.cluster.Client.Watch(ctx, s.list(), append(opts, &kube.ListOptions{
+	w, err := c.Watch(ctx, s.list(), append(opts, &kube.ListOptions{
 		Raw: &metav1.ListOptions{ResourceVersion: list.GetResourceVersion()},
 	})...)
 	if err != nil {
@@ -132,11 +150,10 @@ func (r *runner) listAndWatch(ctx context.Context, s *source) error {
 				return apierrors.FromObject(e.Object)
 			case !isObject:
 			case e.Type == watch.Deleted:
-				r.lost(obj)
+				s.lost(obj)
 			default:
-				r.saw(obj)
+				s.saw(obj)
 			}
-			r.poke()
 		}
 	}
 }
