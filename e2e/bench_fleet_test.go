@@ -87,7 +87,7 @@ func TestBenchFleet(t *testing.T) {
 		one.Seconds(), limit.Seconds())
 	report("%.1f requests a node (aim: 30)", perNode)
 
-	_, r = run("status")
+	_, r = run("status", "--chain", s.chain)
 	r.exits(done)
 	report("fleet status: %.2fs (aim: 2s)", r.took.Seconds())
 	require.LessOrEqual(s, perNode, 30.0)

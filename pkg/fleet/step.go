@@ -2,7 +2,6 @@ package fleet
 
 import (
 	"fmt"
-	"slices"
 	"time"
 
 	"k8s.io/apimachinery/pkg/types"
@@ -254,18 +253,6 @@ func (s *stepper) retries() {
 	}
 }
 
-// cycling says whether a node is in a pod cycle of ours: it is seen through, whatever the state.
-func (s *stepper) cycling() bool {
-	return slices.ContainsFunc(s.Nodes, func(n NodeRecord) bool {
-		node := s.view.Nodes[n.Key()]
-		if node == nil || n.Outcome == Pending || n.Outcome.Ended() && n.Outcome != NodeFailed {
-			return false
-		}
-		p := node.Status.Plan
-		return p.Active() && !beforeTemplate(p)
-	})
-}
-
 // rest ends a rollout that starts nothing more and has no node in a pod cycle.
 func (s *stepper) rest() {
 	now := s.view.Now
@@ -342,12 +329,6 @@ func (v View) object(o Object) (types.UID, *v1alpha1.SidecarTLSConfig) {
 		return n.UID, TLSOf(&n.Spec)
 	}
 	return "", nil
-}
-
-// Cycling says whether a node is in a pod cycle of the rollout.
-func Cycling(r *Record, v View) bool {
-	s := &stepper{Record: r, view: v}
-	return s.cycling()
 }
 
 // Refresh brings the nodes of a record up to date with what is observed, and starts nothing: for a reader.

@@ -69,3 +69,12 @@ func (r *Record) Keys() []types.NamespacedName {
 	}
 	return out
 }
+
+// Namespaces of the nodes of a rollout.
+func (r *Record) Namespaces() map[string]bool {
+	out := map[string]bool{}
+	for i := range r.Nodes {
+		out[r.Nodes[i].Namespace] = true
+	}
+	return out
+}

@@ -2,6 +2,7 @@ package drive
 
 import (
 	"context"
+	"fmt"
 	"time"
 
 	"sei.io/seictl/internal/cli/exit"
@@ -15,14 +16,15 @@ var (
 	leaderAbsent = time.Minute
 )
 
-// awaitLeader ends the watch when nobody renews the engine's Lease: an operator that is installed and does not run would
-// have it wait for ever. It compares what it sees with what it saw, never the clocks of two machines.
-func (d *Driver) awaitLeader(ctx context.Context, t *tracker) {
+// AwaitLeader returns an error when nobody renews the engine's Lease: an operator that is installed and does not run would
+// have a command that only watches wait for ever. It returns nil when ctx ends. It compares what it sees with what it saw,
+// never the clocks of two machines.
+func (d *Driver) AwaitLeader(ctx context.Context) error {
 	peek := d.peekLeader
 	if peek == nil {
 		l, err := lock.NewForConfig(d.Cluster.Config, lock.Self(lock.KindCLI), lock.Options{})
 		if err != nil {
-			return
+			return fmt.Errorf("preparing the lock: %w", err)
 		}
 		peek = l.Peek
 	}
@@ -34,19 +36,18 @@ func (d *Driver) awaitLeader(ctx context.Context, t *tracker) {
 		r, err := peek(ctx)
 		switch {
 		case ctx.Err() != nil:
-			return
+			return nil
 		case err != nil: // nobody knows: the watch has its own patience
 			unchanged = time.Now()
 		case r != nil && (r.Holder != last.Holder || !r.RenewedAt.Equal(last.RenewedAt)):
 			last, unchanged = *r, time.Now()
 		case time.Since(unchanged) >= leaderAbsent:
-			t.end(exit.Errorf(exit.Failure, "no operator has led for %s: what was changed is stored and waits for one; "+
-				"next: kubectl -n %s get pods, or the same command with --drive", leaderAbsent, lock.Namespace))
-			return
+			return exit.Errorf(exit.Failure, "no operator has led for %s: what was changed is stored and waits for one; "+
+				"next: kubectl -n %s get pods, or the same command with --drive", leaderAbsent, lock.Namespace)
 		}
 		select {
 		case <-ctx.Done():
-			return
+			return nil
 		case <-tick.C:
 		}
 	}

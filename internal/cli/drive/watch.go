@@ -47,7 +47,11 @@ func (d *Driver) watch(ctx context.Context, t *tracker) error {
 	}
 	leader, stop := context.WithCancel(ctx)
 	defer stop()
-	go d.awaitLeader(leader, t)
+	go func() {
+		if err := d.AwaitLeader(leader); err != nil {
+			t.end(err)
+		}
+	}()
 	var first error
 	for range namespaces {
 		if err := <-errs; err != nil && first == nil {

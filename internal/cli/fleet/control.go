@@ -8,6 +8,7 @@ import (
 
 	"sei.io/seictl/internal/cli/factory"
 	"sei.io/seictl/internal/cli/output"
+	"sei.io/seictl/internal/cli/ui"
 	"sei.io/seictl/pkg/fleet"
 )
 
@@ -33,12 +34,7 @@ func (o *ControlOptions) command(use, short, long string, run func(context.Conte
 	cmd := &cobra.Command{
 		Use: use + " [NAME | --chain CHAIN]", Short: short, Long: long,
 		Example: "  seictl fleet " + use + " --chain pacific-1",
-		Args: func(cmd *cobra.Command, args []string) error {
-			if len(args) > 1 {
-				return fmt.Errorf("one rollout at a time: found %d names", len(args))
-			}
-			return nil
-		},
+		Args:    atMostOneRollout,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			if len(args) == 1 {
 				o.Name = args[0]
@@ -51,6 +47,13 @@ func (o *ControlOptions) command(use, short, long string, run func(context.Conte
 	}
 	cmd.Flags().StringVar(&o.Chain, "chain", "", "the latest rollout of a chain")
 	return cmd
+}
+
+func atMostOneRollout(_ *cobra.Command, args []string) error {
+	if len(args) > 1 {
+		return fmt.Errorf("one rollout at a time: found %d names", len(args))
+	}
+	return nil
 }
 
 // NewCmdPause returns `seictl fleet pause`.
@@ -100,6 +103,9 @@ func (o *ControlOptions) stop(ctx context.Context, state fleet.State) error {
 	if err != nil {
 		return err
 	}
+	if err := s.alive(ctx, e.record); err != nil {
+		return err
+	}
 	p := o.Printer()
 	switch {
 	case !changed:
@@ -109,6 +115,9 @@ func (o *ControlOptions) stop(ctx context.Context, state fleet.State) error {
 	default:
 		p.Line("rollout %s is %s", e.record.Name, state)
 	}
+	if e.record.Driver == "" {
+		s.orphans(ctx, p, e.record)
+	}
 	p.Line("  %s", countsText(e.record.Count()))
 	if state == fleet.Paused {
 		p.Line("next: %s", s.command("resume", e.record.Chain))
@@ -116,6 +125,20 @@ func (o *ControlOptions) stop(ctx context.Context, state fleet.State) error {
 		p.Line("next: %s, to go back", s.command("undo", e.record.Chain))
 	}
 	return nil
+}
+
+// orphans names the nodes of a rollout that are in a pod cycle while nobody drives it: their seid may be down until somebody
+// sees them through.
+func (s *session) orphans(ctx context.Context, p *ui.Printer, r *fleet.Record) {
+	seen, err := gatherFor(ctx, s.Factory, s.cluster, r)
+	if err != nil {
+		p.Wrap(p.Warn("warning")+": ", "whether nodes are in a pod cycle is not known: "+err.Error())
+		return
+	}
+	for _, k := range fleet.Cycling(r, viewOf(seen, s.Now())) {
+		p.Wrap(p.Warn("warning")+": ", fmt.Sprintf("%s is in its pod cycle, and nobody drives the rollout: unless an operator runs, next: seictl node apply %s -n %s",
+			k, k.Name, k.Namespace))
+	}
 }
 
 // NewCmdResume returns `seictl fleet resume`.
@@ -148,96 +171,9 @@ func resumeRun(ctx context.Context, o *ControlOptions) error {
 	if err != nil {
 		return err
 	}
-	seen, err := gather(ctx, o.Factory, c, e.record.Chain)
+	seen, err := gatherFor(ctx, o.Factory, c, e.record)
 	if err != nil {
 		return err
 	}
-	return s.resume(ctx, e, &proposal{settings: platform, observed: seen})
-}
-
-// resume goes on with a rollout under the locks, as it is stored by then.
-func (s *session) resume(ctx context.Context, e *entry, p *proposal) error {
-	r := s.runner(p)
-	defer r.report.close()
-	l, err := r.take(ctx, e.record.Chain)
-	if err != nil {
-		return err
-	}
-	if r.entry, err = s.store.get(ctx, e.record.Name); err != nil {
-		l.release(ctx, r)
-		return err
-	}
-	if !r.entry.record.State.Open() {
-		l.release(ctx, r)
-		return s.finish(r, nil)
-	}
-	r.entry.record.Reopen(viewOf(p.observed, s.Now()))
-	r.report.start(r.entry.record, "going on with")
-	return s.finish(r, r.run(ctx, l))
-}
-
-// NewCmdUndo returns `seictl fleet undo`.
-func NewCmdUndo(f *factory.Factory, runF func(context.Context, *ControlOptions) error) *cobra.Command {
-	o := control(f, output.JSON)
-	cmd := o.command("undo", "Take a rollout back: each node to its own previous value",
-		"Take a rollout back, however far it came, as a rollout of its own with the same gates: each object gets the TLS that it had\n"+
-			"before. What somebody changed since is left alone.",
-		undoRun, runF)
-	o.Strategy.AddFlags(cmd.Flags())
-	o.Driving.AddFlags(cmd.Flags())
-	o.Output.AddFlag(cmd.Flags())
-	cmd.Flags().BoolVarP(&o.Yes, "yes", "y", false, "do not ask")
-	cmd.Flags().BoolVar(&o.DryRun, "dry-run", false, "show what would be done and stop")
-	return cmd
-}
-
-func undoRun(ctx context.Context, o *ControlOptions) error {
-	c, err := o.Cluster()
-	if err != nil {
-		return err
-	}
-	ctx, cancel := factory.WithTimeout(ctx, o.Driving.Timeout)
-	defer cancel()
-	s := &session{Factory: o.Factory, cluster: c, store: &store{cluster: c}, flags: &o.Driving, output: &o.Output}
-	// An undo that was interrupted goes on. One that is complete is taken back by its name only: the same command twice is no
-	// way back to where it began.
-	e, err := s.store.find(ctx, o.Name, o.Chain, func(r *fleet.Record) bool { return r.Action != actionUndo || r.State.Open() }, "")
-	if err != nil {
-		return err
-	}
-	if e.record.Action == actionUndo && e.record.State.Open() {
-		return resumeRun(ctx, o)
-	}
-	platform, _, err := c.Settings(ctx)
-	if err != nil {
-		return err
-	}
-	how, err := o.Strategy.Strategy(e.record.Chain, platform)
-	if err != nil {
-		return err
-	}
-	// What could be changed can be taken back.
-	how.IncludeValidators = how.IncludeValidators || e.record.Strategy.IncludeValidators
-	how.ForceManaged = how.ForceManaged || e.record.Strategy.ForceManaged
-	seen, err := gather(ctx, o.Factory, c, e.record.Chain)
-	if err != nil {
-		return err
-	}
-	goal, warnings := fleet.UndoGoal(e.record, viewOf(seen, o.Now()))
-	seen.warnings = append(seen.warnings, warnings...)
-	selection := fleet.Selection{Chain: e.record.Chain}
-	p, err := build(ctx, o.Factory, c, fleet.Input{Selection: selection, Goal: goal, Strategy: how, Settings: platform}, seen)
-	if err != nil {
-		return err
-	}
-	p.record.Action, p.record.Undoes = actionUndo, e.record.Name
-	if e.record.State.Open() {
-		s.replaces = e
-	}
-	if p.plan.Working() == 0 && s.replaces != nil && !o.DryRun {
-		if err := s.replace(ctx, "undo"); err != nil {
-			return err
-		}
-	}
-	return s.propose(ctx, p, o.Yes, o.DryRun, true)
+	return s.resume(ctx, e, &proposal{settings: platform, observed: seen}, true)
 }

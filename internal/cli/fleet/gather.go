@@ -3,6 +3,8 @@ package fleet
 import (
 	"context"
 	"fmt"
+	"maps"
+	"slices"
 	"sync"
 
 	corev1 "k8s.io/api/core/v1"
@@ -23,6 +25,8 @@ type observed struct {
 	deployments []*v1alpha1.SeiNodeDeployment
 	podReady    map[types.NamespacedName]bool
 	warnings    []string
+	// only is the one namespace that was seen, for want of the right to see all; empty when all were.
+	only string
 }
 
 // gather lists nodes, SeiNodeDeployments and pods: one request each, however many nodes there are. Whoever may not list
@@ -36,6 +40,7 @@ func gather(ctx context.Context, f *factory.Factory, c *factory.Cluster, chain s
 		}
 		o, err = list(ctx, c, namespace, chain)
 		if err == nil {
+			o.only = namespace
 			o.warnings = append(o.warnings, fmt.Sprintf("not allowed to list SeiNodes in all namespaces: only those of namespace %s are seen", namespace))
 		}
 	}
@@ -43,6 +48,37 @@ func gather(ctx context.Context, f *factory.Factory, c *factory.Cluster, chain s
 		return nil, c.Explain(err, "list", "seinodes", "", "")
 	}
 	return o, nil
+}
+
+// gatherFor reads what a rollout is about: whoever may not list everywhere has to see each of its namespaces. A node that one
+// may not see is not gone.
+func gatherFor(ctx context.Context, f *factory.Factory, c *factory.Cluster, r *fleet.Record) (*observed, error) {
+	o, err := gather(ctx, f, c, r.Chain)
+	if err != nil || o.only == "" {
+		return o, err
+	}
+	for namespace := range r.Namespaces() {
+		if namespace == o.only {
+			continue
+		}
+		more, err := list(ctx, c, namespace, r.Chain)
+		if err != nil {
+			return nil, fmt.Errorf("%w; rollout %s has nodes in namespace %s", c.Explain(err, "list", "seinodes", namespace, ""), r.Name, namespace)
+		}
+		o.add(more)
+	}
+	o.warnings = nil
+	return o, nil
+}
+
+func (o *observed) add(more *observed) {
+	o.nodes, o.deployments = append(o.nodes, more.nodes...), append(o.deployments, more.deployments...)
+	switch {
+	case more.podReady == nil:
+		o.podReady = nil
+	case o.podReady != nil:
+		maps.Copy(o.podReady, more.podReady)
+	}
 }
 
 func list(ctx context.Context, c *factory.Cluster, namespace, chain string) (*observed, error) {
@@ -103,6 +139,8 @@ type proposal struct {
 	settings  settings.Settings
 	observed  *observed
 	preflight []PreflightCheck
+	// asked is the strategy that was asked for: a record has what came of it.
+	asked fleet.Strategy
 }
 
 // propose reads the cluster and plans.
@@ -122,6 +160,10 @@ func propose(ctx context.Context, f *factory.Factory, c *factory.Cluster, sel *S
 	_, chain, err := selection.Select(seen.nodes)
 	if err != nil {
 		return nil, err
+	}
+	if modes := platform.Chains[chain].Modes; len(selection.Modes) == 0 && len(modes) > 0 {
+		// Which chain it is was not known before.
+		selection.Modes = slices.Clone(modes)
 	}
 	goal, err := target.Goal(f, chain, platform)
 	if err != nil {
@@ -145,7 +187,7 @@ func build(ctx context.Context, f *factory.Factory, c *factory.Cluster, in fleet
 		return nil, err
 	}
 	p.Warnings = append(p.Warnings, seen.warnings...)
-	out := &proposal{plan: p, record: r, settings: in.Settings, observed: seen}
+	out := &proposal{plan: p, record: r, settings: in.Settings, observed: seen, asked: in.Strategy}
 	out.preflight, err = preflight(ctx, c, r, in.Settings)
 	return out, err
 }

@@ -33,8 +33,8 @@ func (r *runner) take(ctx context.Context, chain string) (*locks, error) {
 	var other *lock.HeldError
 	switch {
 	case errors.As(err, &other):
-		return nil, exit.Errorf(exit.LockHeld, "a rollout of chain %s is under way: %w; nothing was changed; next: seictl fleet status --chain %s -w, or run again with --lock-timeout 10m",
-			chain, err, chain)
+		return nil, exit.Errorf(exit.LockHeld, "a rollout of chain %s is under way: %w; %s; next: seictl fleet status --chain %s -w, seictl fleet abort --chain %s to stop it, or run again with --lock-timeout 10m",
+			chain, err, r.sofar(), chain, chain)
 	case err != nil:
 		return nil, err
 	}
@@ -46,9 +46,12 @@ func (r *runner) take(ctx context.Context, chain string) (*locks, error) {
 	mode, err := d.Acquire(ctx)
 	if err != nil {
 		out.release(ctx, r)
+		if errors.As(err, &other) {
+			return nil, exit.Errorf(exit.LockHeld, "another driver is at work: %w; %s; next: wait for it, or run again with --lock-timeout 10m", other, r.sofar())
+		}
 		return nil, err
 	}
-	if mode.Watch {
+	if r.watches = mode.Watch; mode.Watch {
 		r.report.say("%s", mode.Why)
 	}
 	if mode.NoOperator {
@@ -57,6 +60,14 @@ func (r *runner) take(ctx context.Context, chain string) (*locks, error) {
 	}
 	r.driver = d
 	return out, nil
+}
+
+// sofar says what a driver that does not get its locks has changed.
+func (r *runner) sofar() string {
+	if !r.begun {
+		return "nothing was changed"
+	}
+	return "what was changed is in the record"
 }
 
 // faster is the way to a cluster for a driver of many nodes at once.

@@ -43,6 +43,8 @@ type runner struct {
 	driver   *drive.Driver
 
 	wake chan struct{}
+	// begun says that the rollout was driven, and watches that an operator drives its nodes.
+	begun, watches bool
 	// saved is when the record was written last, and unsaved says that it changed since.
 	saved   time.Time
 	unsaved bool
@@ -133,9 +135,20 @@ func (r *runner) session(parent context.Context, l *locks) error {
 	defer cancel(nil)
 	r.begin()
 	r.follow(ctx, &wg)
+	if !l.driver.Holding() {
+		// An operator that is installed and does not run would have the rollout wait for ever.
+		wg.Go(func() {
+			if err := l.driver.AwaitLeader(ctx); err != nil {
+				r.fail(err)
+			}
+		})
+	}
 	for {
 		stop := r.drive(ctx, l.driver)
 		err := r.loop(ctx)
+		if err != nil && ctx.Err() == nil && l.driver.Holding() {
+			r.seeThrough(ctx, err)
+		}
 		stop()
 		if err != nil || !l.driver.Holding() {
 			return err
@@ -144,11 +157,37 @@ func (r *runner) session(parent context.Context, l *locks) error {
 		if err := r.reread(ctx); err != nil {
 			return err
 		}
-		if !fleet.Cycling(r.entry.record, r.view()) {
+		if len(r.cycling()) == 0 {
 			return nil
 		}
 		r.report.say("a node is in its pod cycle: it is seen through")
 	}
+}
+
+// cycling are the nodes in a pod cycle.
+func (r *runner) cycling() []types.NamespacedName { return fleet.Cycling(r.entry.record, r.view()) }
+
+// seeThrough goes on driving the nodes that are in a pod cycle when the rollout ends early: their seid is down, and without an
+// operator nobody else would start it. Nothing more is edited.
+func (r *runner) seeThrough(ctx context.Context, why error) {
+	for told := false; len(r.cycling()) > 0; told = true {
+		if !told {
+			r.report.say("%s; %s in a pod cycle: seen through first", why, few(names(r.cycling())))
+		}
+		select {
+		case <-ctx.Done():
+			return
+		case <-r.wake:
+		}
+	}
+}
+
+func names(keys []types.NamespacedName) []string {
+	out := make([]string, len(keys))
+	for i, k := range keys {
+		out[i] = k.String()
+	}
+	return out
 }
 
 // drive runs passes over the nodes, where no operator does, until stop is called.
@@ -170,30 +209,6 @@ func (r *runner) drive(ctx context.Context, d *drive.Driver) (stop func()) {
 	}
 }
 
-// relist forgets what was known of the fleet, and reads it.
-func (r *runner) relist(ctx context.Context) error {
-	r.mu.Lock()
-	clear(r.nodes)
-	clear(r.deployments)
-	r.mu.Unlock()
-	return r.reread(ctx)
-}
-
-// reread reads nodes and SeiNodeDeployments as they are now: watches may lag.
-func (r *runner) reread(ctx context.Context) error {
-	seen, err := gather(ctx, r.Factory, r.cluster, r.entry.record.Chain)
-	if err != nil {
-		return err
-	}
-	for _, d := range seen.deployments {
-		r.saw(d)
-	}
-	for _, n := range seen.nodes {
-		r.saw(n)
-	}
-	return nil
-}
-
 func (r *runner) begin() {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -202,6 +217,7 @@ func (r *runner) begin() {
 	self := lock.Self(lock.KindCLI)
 	r.entry.record.Driver = self.Display()
 	r.entry.record.Resumed()
+	r.begun = true
 	// Whoever looks or pauses from elsewhere must see that somebody is at work.
 	r.unsaved, r.told = true, r.entry.record.Clone()
 }
@@ -211,7 +227,7 @@ func (r *runner) leave(ctx context.Context) {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), 5*time.Second)
 	defer cancel()
 	r.entry.record.Driver = ""
-	if err := r.store.save(ctx, r.entry); err != nil {
+	if err := r.store.save(ctx, r.entry); err != nil && !errors.Is(err, errNoRecord) {
 		r.report.warn("the record of the rollout was not written: " + err.Error())
 	}
 }
@@ -302,17 +318,22 @@ func (r *runner) transient(ctx context.Context, err error) error {
 	if ctx.Err() != nil {
 		return context.Cause(ctx)
 	}
-	if apierrors.IsForbidden(err) || apierrors.IsInvalid(err) || apierrors.IsUnauthorized(err) || apierrors.IsRequestEntityTooLargeError(err) {
+	// A webhook that says no answers 400 unless it says otherwise.
+	if apierrors.IsForbidden(err) || apierrors.IsInvalid(err) || apierrors.IsBadRequest(err) || apierrors.IsUnauthorized(err) ||
+		apierrors.IsRequestEntityTooLargeError(err) {
 		return err
 	}
 	r.report.trouble(err)
 	return nil
 }
 
+// errDeleted says that the record was taken away while the rollout was driven.
+var errDeleted = errors.New("was deleted: nothing more is changed")
+
 // deleted says that the record is not there any more.
 func (r *runner) deleted() error {
-	return fmt.Errorf("the record of the rollout, ConfigMap %s/%s, was deleted: nothing more is changed; next: seictl fleet plan --chain %s",
-		settings.Namespace, r.entry.record.Name, r.entry.record.Chain)
+	return fmt.Errorf("the record of the rollout, ConfigMap %s/%s, %w; next: seictl fleet plan --chain %s",
+		settings.Namespace, r.entry.record.Name, errDeleted, r.entry.record.Chain)
 }
 
 func (r *runner) adoptRemote() error {
@@ -336,26 +357,6 @@ func (r *runner) adoptRemote() error {
 	r.entry.adopt(fresh)
 	r.unsaved = true
 	return nil
-}
-
-func (r *runner) view() fleet.View {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	v := fleet.View{
-		Nodes:       make(map[types.NamespacedName]*v1alpha1.SeiNode, len(r.nodes)),
-		Deployments: make(map[types.NamespacedName]*v1alpha1.SeiNodeDeployment, len(r.deployments)),
-		Chain:       make(map[types.NamespacedName]fleet.ChainSample, len(r.chain)), Now: r.Now(),
-	}
-	for k, n := range r.nodes {
-		v.Nodes[k] = n
-	}
-	for k, d := range r.deployments {
-		v.Deployments[k] = d
-	}
-	for k, c := range r.chain {
-		v.Chain[k] = c
-	}
-	return v
 }
 
 func (r *runner) fail(err error) {

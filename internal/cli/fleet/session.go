@@ -2,6 +2,7 @@ package fleet
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"os"
 	"strings"
@@ -10,7 +11,6 @@ import (
 	authv1 "k8s.io/api/authentication/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
-	kube "sigs.k8s.io/controller-runtime/pkg/client"
 
 	"sei.io/seictl/api/v1alpha1"
 	"sei.io/seictl/internal/cli/exit"
@@ -35,11 +35,12 @@ type session struct {
 }
 
 // open is the rollout of a chain that is not at its end; nil for none.
-func (s *session) open(ctx context.Context, p *proposal) (*entry, error) {
-	all, err := s.store.list(ctx, p.record.Chain)
+func (s *session) open(ctx context.Context, chain string) (*entry, error) {
+	all, err := s.store.list(ctx, chain)
 	if err != nil {
 		return nil, err
 	}
+	s.older = nil
 	var open *entry
 	for _, e := range all {
 		s.older = append(s.older, e.record)
@@ -107,12 +108,7 @@ func (s *session) runner(p *proposal) *runner {
 		nodes:       map[types.NamespacedName]*v1alpha1.SeiNode{},
 		deployments: map[types.NamespacedName]*v1alpha1.SeiNodeDeployment{},
 	}
-	for _, n := range p.observed.nodes {
-		r.nodes[kube.ObjectKeyFromObject(n)] = n
-	}
-	for _, d := range p.observed.deployments {
-		r.deployments[kube.ObjectKeyFromObject(d)] = d
-	}
+	r.know(p.observed)
 	r.prober = &lazyProber{session: s}
 	return r
 }
@@ -201,7 +197,11 @@ func (s *session) finish(r *runner, ended error) error {
 		recordText(s.Printer(), record, s.Now())
 	}
 	if ended != nil {
-		return s.resumable(record, ended, code, next)
+		var cycling []types.NamespacedName
+		if !r.watches {
+			cycling = r.cycling()
+		}
+		return s.resumable(record, cycling, ended, code, next)
 	}
 	if next == "" || s.output.Machine() {
 		return exit.Silent(code)
@@ -233,7 +233,7 @@ func (s *session) outcome(r *fleet.Record) (code int, next string) {
 }
 
 // resumable says how far it came and how to go on.
-func (s *session) resumable(r *fleet.Record, ended error, code int, next string) error {
+func (s *session) resumable(r *fleet.Record, cycling []types.NamespacedName, ended error, code int, next string) error {
 	text := ended.Error()
 	switch code {
 	case exit.Interrupted:
@@ -242,6 +242,12 @@ func (s *session) resumable(r *fleet.Record, ended error, code int, next string)
 		text = fmt.Sprintf("timed out after %s", s.flags.Timeout)
 	case exit.LockHeld:
 		return ended
+	}
+	if len(cycling) > 0 {
+		text += fmt.Sprintf("; %s in a pod cycle, waiting until somebody drives it", few(names(cycling)))
+	}
+	if errors.Is(ended, errDeleted) {
+		return exit.Errorf(code, "%s (%s)", text, countsText(r.Count()))
 	}
 	return exit.Errorf(code, "%s (%s); nothing is lost, rollout %s goes on where it stopped; next: %s",
 		text, countsText(r.Count()), r.Name, next)

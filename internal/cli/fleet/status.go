@@ -37,6 +37,7 @@ func NewCmdStatus(f *factory.Factory, runF func(context.Context, *StatusOptions)
 		Long: "Show how far a rollout is: from its record, brought up to date with what is observed. With -w it is followed, from any\n" +
 			"machine, until it comes to rest.",
 		Example: "  seictl fleet status --chain pacific-1 -w",
+		Args:    atMostOneRollout,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			if len(args) > 0 {
 				o.Name = args[0]
@@ -93,7 +94,7 @@ func statusRun(ctx context.Context, o *StatusOptions) error {
 			return err
 		}
 	}
-	seen, err := gather(ctx, o.Factory, c, o.Chain)
+	seen, err := o.observed(ctx, c, e)
 	if err != nil {
 		return err
 	}
@@ -103,7 +104,7 @@ func statusRun(ctx context.Context, o *StatusOptions) error {
 			return err
 		}
 		fleet.Refresh(e.record, viewOf(seen, o.Now()))
-		doc.Rollout, doc.Counts, doc.Causes = e.record, e.record.Count(), append(doc.Causes, e.record.Causes()...)
+		doc = statusOf(e.record, seen)
 	}
 	if o.Output.Machine() {
 		if err := o.Output.Write(o.Out, doc); err != nil {
@@ -117,6 +118,19 @@ func statusRun(ctx context.Context, o *StatusOptions) error {
 		return exit.Silent(code)
 	}
 	return nil
+}
+
+// observed is what can be seen of the rollout, and without one of the chain.
+func (o *StatusOptions) observed(ctx context.Context, c *factory.Cluster, e *entry) (*observed, error) {
+	if e == nil {
+		return gather(ctx, o.Factory, c, o.Chain)
+	}
+	return gatherFor(ctx, o.Factory, c, e.record)
+}
+
+// statusOf is the document of a record that is up to date.
+func statusOf(r *fleet.Record, seen *observed) statusDocument {
+	return statusDocument{Rollout: r, Counts: r.Count(), Causes: append([]fleet.Cause{}, r.Causes()...), TLS: tlsOf(seen.nodes, r.Chain)}
 }
 
 func viewOf(o *observed, now time.Time) fleet.View {

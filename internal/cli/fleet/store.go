@@ -115,9 +115,12 @@ func (s *store) save(ctx context.Context, e *entry) error {
 	}
 }
 
+// rank orders states by what they end: a rollout that somebody aborted is not merely paused, and one that is paused does not run.
+var rank = map[fleet.State]int{fleet.Running: 0, fleet.Failed: 1, fleet.Paused: 1, fleet.Complete: 2, fleet.Aborted: 3}
+
 // adopt takes over what somebody elsewhere decided.
 func (e *entry) adopt(fresh *entry) {
-	if r := fresh.record; r.State != fleet.Running && e.record.State == fleet.Running {
+	if r := fresh.record; rank[r.State] > rank[e.record.State] {
 		e.record.State, e.record.Reason, e.record.By = r.State, r.Reason, r.By
 	}
 	e.object, e.written = fresh.object, fresh.written

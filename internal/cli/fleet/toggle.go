@@ -64,7 +64,7 @@ func NewCmdEnableTLS(f *factory.Factory, runF func(context.Context, *ToggleOptio
 	cmd := o.command(runF)
 	cmd.Use, cmd.Short = "enable-tls --chain CHAIN", "Turn TLS on for the nodes of a chain, in waves"
 	cmd.Long = "Turn TLS on for the nodes of a chain, or change where its certificates come from: a canary first, then wave by wave,\n" +
-		"each node behind a health gate. The same command goes on with a rollout that was interrupted, paused or failed."
+		"each node behind a health gate. The same command goes on with a rollout that was interrupted or failed."
 	cmd.Example = enableExample
 	o.Target.AddFlags(cmd.Flags())
 	return cmd
@@ -113,33 +113,45 @@ func toggleRun(ctx context.Context, o *ToggleOptions) error {
 	}
 	ctx, cancel := factory.WithTimeout(ctx, o.Driving.Timeout)
 	defer cancel()
-	p, err := propose(ctx, o.Factory, c, &o.Selection, &o.Target, &o.Strategy)
+	s := &session{Factory: o.Factory, cluster: c, store: &store{cluster: c}, flags: &o.Driving, output: &o.Output}
+	p, open, err := o.prepare(ctx, s)
 	if err != nil {
 		return err
 	}
-	p.record.Action = o.Action
-	s := &session{Factory: o.Factory, cluster: c, store: &store{cluster: c}, flags: &o.Driving, output: &o.Output}
-	if !o.DryRun {
-		open, err := s.open(ctx, p)
-		if err != nil {
-			return err
-		}
-		switch {
-		case open == nil:
-		case same(open.record, p.record):
-			return s.resume(ctx, open, p)
-		case open.record.Driver != "":
-			return exit.Errorf(exit.LockHeld, "rollout %s of chain %s (%s) is under way, driven by %s; nothing was changed; next: seictl fleet status --chain %s -w",
-				open.record.Name, open.record.Chain, open.record.Action, open.record.Driver, open.record.Chain)
-		case open.record.State != fleet.Failed && p.plan.Working() > 0:
-			return fmt.Errorf("rollout %s of chain %s (%s) is %s: nothing was changed; next: seictl fleet resume --chain %s, or seictl fleet abort --chain %s",
-				open.record.Name, open.record.Chain, open.record.Action, stateText(open.record), open.record.Chain, open.record.Chain)
-		case open.record.State == fleet.Failed:
-			s.replaces = open
-		}
-		p.record.Inherit(s.older)
+	given := answers{yes: o.Yes, dryRun: o.DryRun, skipPreflight: o.SkipPreflight}
+	switch {
+	case o.DryRun || open == nil:
+	case same(open.record, p.record):
+		return s.goOn(ctx, open, p, given)
+	case open.record.Driver != "":
+		return exit.Errorf(exit.LockHeld, "rollout %s of chain %s (%s) is under way, driven by %s; nothing was changed; next: seictl fleet status --chain %s -w",
+			open.record.Name, open.record.Chain, open.record.Action, open.record.Driver, open.record.Chain)
+	case open.record.State != fleet.Failed && p.plan.Working() > 0:
+		return fmt.Errorf("rollout %s of chain %s (%s) is %s: nothing was changed; next: seictl fleet resume --chain %s, or seictl fleet abort --chain %s",
+			open.record.Name, open.record.Chain, open.record.Action, stateText(open.record), open.record.Chain, open.record.Chain)
+	case open.record.State == fleet.Failed:
+		s.replaces = open
 	}
-	return s.propose(ctx, p, o.Yes, o.DryRun, o.SkipPreflight)
+	return s.propose(ctx, p, given, func(ctx context.Context) (*proposal, *entry, error) { return o.prepare(ctx, s) })
+}
+
+// prepare plans, and finds the rollout of the chain that is not at its end.
+func (o *ToggleOptions) prepare(ctx context.Context, s *session) (*proposal, *entry, error) {
+	p, err := propose(ctx, o.Factory, s.cluster, &o.Selection, &o.Target, &o.Strategy)
+	if err != nil {
+		return nil, nil, err
+	}
+	p.record.Action = o.Action
+	if p.observed.only != "" && p.record.Selection.Namespace == "" && !o.DryRun {
+		return nil, nil, fmt.Errorf("chain %s: not allowed to list SeiNodes in all namespaces, and so it is not known which nodes it has; "+
+			"next: -n %s for those of one namespace, or ask for the ClusterRole seictl-driver-cluster", p.record.Chain, p.observed.only)
+	}
+	open, err := s.open(ctx, p.record.Chain)
+	if err != nil {
+		return nil, nil, err
+	}
+	p.record.Inherit(s.older)
+	return p, open, nil
 }
 
 // same says whether a rollout is what a command asks for: then the command goes on with it.
@@ -153,19 +165,19 @@ func same(open, asked *fleet.Record) bool {
 	return open.Objects[0].Target.Equal(asked.Objects[0].Target)
 }
 
-// propose shows a rollout, asks, and carries it out.
-func (s *session) propose(ctx context.Context, p *proposal, yes, dryRun, skipPreflight bool) error {
-	if s.output.Machine() && dryRun {
+// propose shows a rollout, asks, and carries it out. again plans anew: under the locks things may be other than before.
+func (s *session) propose(ctx context.Context, p *proposal, a answers, again func(context.Context) (*proposal, *entry, error)) error {
+	if s.output.Machine() && a.dryRun {
 		return s.output.Write(s.Out, planDocument{Plan: p.plan, Preflight: p.preflight})
 	}
 	if !s.output.Machine() {
 		printer := s.Notices()
-		if dryRun {
+		if a.dryRun {
 			printer = s.Printer()
 		}
 		planText(printer, p.plan, p.preflight)
 	}
-	if dryRun {
+	if a.dryRun {
 		return nil
 	}
 	if p.plan.Working() == 0 {
@@ -174,26 +186,31 @@ func (s *session) propose(ctx context.Context, p *proposal, yes, dryRun, skipPre
 	if err := p.fits(); err != nil {
 		return err
 	}
-	if failed := failedChecks(p.preflight); len(failed) > 0 && !skipPreflight {
-		next := "fix that"
-		if failed[0].Hint != "" {
-			next = failed[0].Hint
-		}
-		return exit.Errorf(exit.Failed, "%s: %s; nothing was changed; next: %s (--skip-preflight lets the canary find out)",
-			failed[0].Check, failed[0].Detail, next)
+	if err := refusal(p.preflight, a.skipPreflight); err != nil {
+		return err
 	}
-	if !yes {
+	if !a.yes {
 		if err := s.Confirm(fmt.Sprintf("Change %s?", count(p.plan.Working(), "node"))); err != nil {
 			return err
 		}
 	}
-	p.record.Who, p.record.Command, p.record.StartedAt = s.who(ctx), commandLine(os.Args[1:]), s.Now().UTC()
 	r := s.runner(p)
 	defer r.report.close()
 	l, err := r.take(ctx, p.record.Chain)
 	if err != nil {
 		return err
 	}
+	p, err = s.still(ctx, p, a, again)
+	if err != nil || p.plan.Working() == 0 {
+		l.release(ctx, r)
+		if err == nil {
+			err = s.nothing(p)
+		}
+		return err
+	}
+	r.forget()
+	r.know(p.observed)
+	p.record.Who, p.record.Command, p.record.StartedAt = s.who(ctx), commandLine(os.Args[1:]), s.Now().UTC()
 	if r.entry, err = s.store.create(ctx, p.record); err != nil {
 		l.release(ctx, r)
 		return err
@@ -203,4 +220,35 @@ func (s *session) propose(ctx context.Context, p *proposal, yes, dryRun, skipPre
 	}
 	r.report.start(p.record, "rollout")
 	return s.finish(r, r.run(ctx, l))
+}
+
+// still plans anew under the locks. What somebody agreed to must still be what is done; who agreed beforehand agreed to what is
+// found.
+func (s *session) still(ctx context.Context, agreed *proposal, a answers, again func(context.Context) (*proposal, *entry, error)) (*proposal, error) {
+	p, open, err := again(ctx)
+	switch {
+	case err != nil:
+		return nil, err
+	case open != nil && (s.replaces == nil || s.replaces.record.Name != open.record.Name):
+		return nil, exit.Errorf(exit.Stale, "rollout %s of chain %s (%s, %s) was started meanwhile; nothing was changed; next: %s",
+			open.record.Name, open.record.Chain, open.record.Action, stateText(open.record), s.command("status", open.record.Chain))
+	case !a.yes && p.record.Digest != agreed.record.Digest:
+		return nil, exit.Errorf(exit.Stale, "chain %s is not as it was shown any more; nothing was changed; next: the same command again", p.record.Chain)
+	}
+	s.replaces = open
+	return p, nil
+}
+
+// refusal turns a check of the preflight that failed into an error.
+func refusal(checks []PreflightCheck, skip bool) error {
+	failed := failedChecks(checks)
+	if len(failed) == 0 || skip {
+		return nil
+	}
+	next := "fix that"
+	if failed[0].Hint != "" {
+		next = failed[0].Hint
+	}
+	return exit.Errorf(exit.Failed, "%s: %s; nothing was changed; next: %s (--skip-preflight lets the canary find out)",
+		failed[0].Check, failed[0].Detail, next)
 }

@@ -1,0 +1,143 @@
+package fleet
+
+import (
+	"context"
+	"fmt"
+	"strings"
+
+	"sei.io/seictl/internal/cli/exit"
+	"sei.io/seictl/pkg/fleet"
+)
+
+// answers are what was said beforehand on the command line.
+type answers struct{ yes, dryRun, skipPreflight bool }
+
+// goOn goes on with a rollout that is what the command asks for, the way it was started.
+func (s *session) goOn(ctx context.Context, e *entry, p *proposal, a answers) error {
+	r := e.record
+	if a.dryRun {
+		return s.left(r, p)
+	}
+	if d := differences(r, p.asked); len(d) > 0 {
+		return fmt.Errorf("rollout %s of chain %s is not at its end, and was started in another way: %s; nothing was changed; "+
+			"next: %s to go on as it was started, or %s and this command again",
+			r.Name, r.Chain, strings.Join(d, ", "), s.command("resume", r.Chain), s.command("abort", r.Chain))
+	}
+	if r.State == fleet.Paused {
+		return s.isPaused(r)
+	}
+	if r.Driver == "" {
+		if err := refusal(p.preflight, a.skipPreflight); err != nil {
+			return err
+		}
+		if !a.yes {
+			if err := s.left(r, p); err != nil {
+				return err
+			}
+			if err := s.Confirm(fmt.Sprintf("Go on with rollout %s?", r.Name)); err != nil {
+				return err
+			}
+		}
+	}
+	return s.resume(ctx, e, p, false)
+}
+
+// isPaused says that somebody stopped a rollout on purpose: only resume goes on with it.
+func (s *session) isPaused(r *fleet.Record) error {
+	return exit.Errorf(exit.Paused, "rollout %s is %s; nothing was changed; next: %s", r.Name, stateText(r), s.command("resume", r.Chain))
+}
+
+// left shows how far a rollout is.
+func (s *session) left(r *fleet.Record, p *proposal) error {
+	now := r.Clone()
+	fleet.Refresh(now, viewOf(p.observed, s.Now()))
+	if s.output.Machine() {
+		return s.output.Write(s.Out, statusOf(now, p.observed))
+	}
+	recordText(s.Notices(), now, s.Now())
+	return nil
+}
+
+// resume goes on with a rollout under the locks, as it is stored by then. Only with unpause does it go on with one that is
+// paused.
+func (s *session) resume(ctx context.Context, e *entry, p *proposal, unpause bool) error {
+	r := s.runner(p)
+	defer r.report.close()
+	for _, w := range p.observed.warnings {
+		r.report.warn(w)
+	}
+	l, err := r.take(ctx, e.record.Chain)
+	if err != nil {
+		return err
+	}
+	if err := r.reopen(ctx, e.record.Name, unpause); err != nil {
+		l.release(ctx, r)
+		return err
+	}
+	if !r.entry.record.State.Open() {
+		l.release(ctx, r)
+		return s.finish(r, nil)
+	}
+	if r.entry.record.State == fleet.Paused {
+		l.release(ctx, r)
+		return s.isPaused(r.entry.record)
+	}
+	r.report.start(r.entry.record, "going on with")
+	return s.finish(r, r.run(ctx, l))
+}
+
+// reopen reads the record and the fleet as they are now, and has the rollout go on. The wait for the locks may have been long.
+func (r *runner) reopen(ctx context.Context, name string, unpause bool) (err error) {
+	if r.entry, err = r.store.get(ctx, name); err != nil {
+		return err
+	}
+	record := r.entry.record
+	if !record.State.Open() || (record.State == fleet.Paused && !unpause) {
+		return nil
+	}
+	if err := r.relist(ctx); err != nil {
+		return err
+	}
+	record.Reopen(r.view())
+	return nil
+}
+
+// differences are the flags in which a strategy is another one than that of a rollout.
+func differences(r *fleet.Record, asked fleet.Strategy) []string {
+	was := r.Strategy
+	canaries := 0
+	for i := range r.Nodes {
+		if r.CanaryWave(r.Nodes[i].Wave) {
+			canaries++
+		}
+	}
+	if asked.Canary > canaries && was.Canary == canaries && canaries > 0 {
+		asked.Canary = canaries // there were no more nodes to be had
+	}
+	var out []string
+	for _, f := range []struct {
+		flag     string
+		was, now any
+	}{
+		{"--canary", was.Canary, asked.Canary},
+		{"--bake", was.Bake, asked.Bake},
+		{"--max-unavailable", was.MaxUnavailable.String(), asked.MaxUnavailable.String()},
+		{"--max-failures", was.MaxFailures, asked.MaxFailures},
+		{"--on-failure", onFailure(was), onFailure(asked)},
+		{"--include-validators", was.IncludeValidators, asked.IncludeValidators},
+		{"--force-managed", was.ForceManaged, asked.ForceManaged},
+		{"--gate-timeout", was.GateTimeout, asked.GateTimeout},
+	} {
+		if f.was != f.now {
+			out = append(out, fmt.Sprintf("%s was %v, found %v", f.flag, f.was, f.now))
+		}
+	}
+	return out
+}
+
+func onFailure(s fleet.Strategy) string {
+	if s.Continue {
+		return onFailureContinue
+	}
+	return onFailurePause
+}

@@ -1,0 +1,63 @@
+package fleet
+
+import (
+	"context"
+
+	"k8s.io/apimachinery/pkg/types"
+
+	"sei.io/seictl/api/v1alpha1"
+	"sei.io/seictl/pkg/fleet"
+)
+
+// relist forgets what was known of the fleet, and reads it.
+func (r *runner) relist(ctx context.Context) error {
+	r.forget()
+	return r.reread(ctx)
+}
+
+func (r *runner) forget() {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	clear(r.nodes)
+	clear(r.deployments)
+}
+
+// know takes in what was seen.
+func (r *runner) know(seen *observed) {
+	for _, d := range seen.deployments {
+		r.saw(d)
+	}
+	for _, n := range seen.nodes {
+		r.saw(n)
+	}
+}
+
+// reread reads nodes and SeiNodeDeployments as they are now: watches may lag.
+func (r *runner) reread(ctx context.Context) error {
+	seen, err := gatherFor(ctx, r.Factory, r.cluster, r.entry.record)
+	if err != nil {
+		return err
+	}
+	r.know(seen)
+	return nil
+}
+
+func (r *runner) view() fleet.View {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	v := fleet.View{
+		Nodes:       make(map[types.NamespacedName]*v1alpha1.SeiNode, len(r.nodes)),
+		Deployments: make(map[types.NamespacedName]*v1alpha1.SeiNodeDeployment, len(r.deployments)),
+		Chain:       make(map[types.NamespacedName]fleet.ChainSample, len(r.chain)), Now: r.Now(),
+	}
+	for k, n := range r.nodes {
+		v.Nodes[k] = n
+	}
+	for k, d := range r.deployments {
+		v.Deployments[k] = d
+	}
+	for k, c := range r.chain {
+		v.Chain[k] = c
+	}
+	return v
+}
