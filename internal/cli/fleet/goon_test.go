@@ -175,7 +175,7 @@ func TestSeeThrough(t *testing.T) {
 	require.Len(t, r.cycling(), 1)
 	ended := make(chan struct{})
 	go func() {
-		r.seeThrough(t.Context(), errDeleted)
+		r.seeThrough(t.Context(), nil, errDeleted)
 		close(ended)
 	}()
 	for range 3 { // it looks again whenever something happened, and goes on waiting
@@ -185,4 +185,11 @@ func TestSeeThrough(t *testing.T) {
 	set(nil)
 	r.poke()
 	<-ended
+
+	set(&v1alpha1.Plan{ID: "q", Kind: v1alpha1.NodeUpdate, Phase: v1alpha1.PlanActive, StartedAt: now, Tasks: []v1alpha1.Task{
+		{Type: v1alpha1.TaskReplacePod, Status: v1alpha1.TaskRunning},
+	}})
+	over := make(chan struct{})
+	close(over)
+	r.seeThrough(t.Context(), over, errDeleted) // nobody runs passes any more
 }

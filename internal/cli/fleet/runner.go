@@ -144,10 +144,10 @@ func (r *runner) session(parent context.Context, l *locks) error {
 		})
 	}
 	for {
-		stop := r.drive(ctx, l.driver)
+		stop, ended := r.drive(ctx, l.driver)
 		err := r.loop(ctx)
 		if err != nil && ctx.Err() == nil && l.driver.Holding() {
-			r.seeThrough(ctx, err)
+			r.seeThrough(ctx, ended, err)
 		}
 		stop()
 		if err != nil || !l.driver.Holding() {
@@ -169,13 +169,15 @@ func (r *runner) cycling() []types.NamespacedName { return fleet.Cycling(r.entry
 
 // seeThrough goes on driving the nodes that are in a pod cycle when the rollout ends early: their seid is down, and without an
 // operator nobody else would start it. Nothing more is edited.
-func (r *runner) seeThrough(ctx context.Context, why error) {
+func (r *runner) seeThrough(ctx context.Context, ended <-chan struct{}, why error) {
 	for told := false; len(r.cycling()) > 0; told = true {
 		if !told {
 			r.report.say("%s; %s in a pod cycle: seen through first", why, few(names(r.cycling())))
 		}
 		select {
 		case <-ctx.Done():
+			return
+		case <-ended:
 			return
 		case <-r.wake:
 		}
@@ -190,10 +192,10 @@ func names(keys []types.NamespacedName) []string {
 	return out
 }
 
-// drive runs passes over the nodes, where no operator does, until stop is called.
-func (r *runner) drive(ctx context.Context, d *drive.Driver) (stop func()) {
+// drive runs passes over the nodes, where no operator does, until stop is called or they cannot be run any more.
+func (r *runner) drive(ctx context.Context, d *drive.Driver) (stop func(), ended <-chan struct{}) {
 	if !d.Holding() {
-		return func() {}
+		return func() {}, nil
 	}
 	ctx, cancel := context.WithCancel(ctx)
 	keys, done := r.entry.record.Keys(), make(chan struct{})
@@ -206,7 +208,7 @@ func (r *runner) drive(ctx context.Context, d *drive.Driver) (stop func()) {
 	return func() {
 		cancel()
 		<-done
-	}
+	}, done
 }
 
 func (r *runner) begin() {
