@@ -147,6 +147,13 @@ func (c *child) standsStill() bool {
 	return meta.IsStatusConditionTrue(n.Status.Conditions, v1alpha1.ConditionSidecarReady)
 }
 
+// TakesSlot says whether a node is a child of a deployment that takes one of the slots of its maxUnavailable.
+func TakesSlot(d *v1alpha1.SeiNodeDeployment, node *v1alpha1.SeiNode) bool {
+	owner := metav1.GetControllerOf(node)
+	ordinal, named := Ordinal(d.Name, node.Name)
+	return owner != nil && owner.UID == d.UID && named && ordinal < int(d.Spec.Replicas) && (&child{node: node}).busy()
+}
+
 // busy says whether the child takes a slot: it is unsettled. One that never was Ready takes none, as initialisation may take
 // days, and neither does one that stands still in its pause.
 func (c *child) busy() bool {
