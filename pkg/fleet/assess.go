@@ -4,6 +4,7 @@ import (
 	"fmt"
 
 	"k8s.io/apimachinery/pkg/api/meta"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
 
 	"sei.io/seictl/api/v1alpha1"
@@ -142,13 +143,29 @@ func (b *builder) blocked(n *v1alpha1.SeiNode, goal *v1alpha1.SidecarTLSConfig) 
 	case drift.Image(n):
 		return fmt.Sprintf("its image drifts as well, from %s to %s: see that through first", orElse(st.CurrentImage, "none"), n.Spec.Image)
 	}
-	if up, known := b.PodReady[client(n)]; (known || b.PodReady != nil) && !up {
-		return "its pod is not Ready (down, or seid is not caught up)"
-	}
 	if b.PodReady == nil && ready != nil && ready.Reason == v1alpha1.ReasonPodNotReady {
 		return ready.Message
 	}
-	return ""
+	return b.down(n)
+}
+
+// down says why the pod of a node is not Ready; empty when it is, or when pods cannot be seen. A pod is Ready when its sidecar
+// answers and its seid is caught up: what the sidecar said last tells which of them it is.
+func (b *builder) down(n *v1alpha1.SeiNode) string {
+	up, exists := b.PodReady[client(n)]
+	answers := meta.FindStatusCondition(n.Status.Conditions, v1alpha1.ConditionSidecarReady)
+	switch {
+	case up, b.PodReady == nil:
+		return ""
+	case !exists:
+		return "it has no pod"
+	case answers == nil:
+		return fmt.Sprintf("its pod is not Ready; next: seictl node explain %s -n %s", n.Name, n.Namespace)
+	case answers.Status == metav1.ConditionTrue:
+		return fmt.Sprintf("its pod is not Ready, although its sidecar answered: seid is not caught up, as a rule; next: seictl node explain %s -n %s",
+			n.Name, n.Namespace)
+	}
+	return fmt.Sprintf("its pod is not Ready: %s; next: seictl node explain %s -n %s", orElse(answers.Message, answers.Reason), n.Name, n.Namespace)
 }
 
 // need asks drift and plan what the edited node would do.

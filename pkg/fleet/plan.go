@@ -63,9 +63,11 @@ type Plan struct {
 	Restarts int `json:"restarts"`
 	// ExpectedSeconds of the rollout with its bake, from the fleet's own history; null when there is none.
 	ExpectedSeconds *float64 `json:"expectedSeconds"`
-	// CycleSeconds is how long a pod cycle of this fleet takes.
-	CycleSeconds *float64 `json:"cycleSeconds"`
-	Warnings     []string `json:"warnings"`
+	// CycleSeconds is how long a pod cycle of this fleet takes, and ReloadSeconds another certificate without one; null when
+	// no node's last plan tells.
+	CycleSeconds  *float64 `json:"cycleSeconds"`
+	ReloadSeconds *float64 `json:"reloadSeconds"`
+	Warnings      []string `json:"warnings"`
 }
 
 // StrategyPlan is the strategy as a plan shows it.
@@ -109,13 +111,15 @@ type builder struct {
 	deployments map[types.NamespacedName]*v1alpha1.SeiNodeDeployment
 	chain       string
 	chainNodes  []*v1alpha1.SeiNode
-	plan        *Plan
-	width       int
+	// named are the nodes of the chain by key.
+	named map[types.NamespacedName]*v1alpha1.SeiNode
+	plan  *Plan
+	width int
 }
 
 // Build says what a rollout would do, and the record that it would start with.
 func Build(in Input) (*Plan, *Record, error) {
-	b := &builder{Input: in, deployments: map[types.NamespacedName]*v1alpha1.SeiNodeDeployment{}}
+	b := &builder{Input: in, deployments: map[types.NamespacedName]*v1alpha1.SeiNodeDeployment{}, named: map[types.NamespacedName]*v1alpha1.SeiNode{}}
 	for _, d := range in.Deployments {
 		b.deployments[types.NamespacedName{Namespace: d.Namespace, Name: d.Name}] = d
 	}
@@ -126,7 +130,7 @@ func Build(in Input) (*Plan, *Record, error) {
 	b.chain = chain
 	for _, n := range in.Nodes {
 		if n.Spec.ChainID == chain {
-			b.chainNodes = append(b.chainNodes, n)
+			b.chainNodes, b.named[client(n)] = append(b.chainNodes, n), n
 		}
 	}
 	b.plan = &Plan{Chain: chain, Nodes: []NodePlan{}, Objects: []ObjectPlan{}, Waves: []WavePlan{}, Warnings: []string{}}
@@ -143,6 +147,7 @@ func Build(in Input) (*Plan, *Record, error) {
 	b.waves(record)
 	b.estimate()
 	b.occupied()
+	b.blockers()
 	record.Strategy.Width = b.width
 	record.Digest = record.digest()
 	return b.plan, record, nil
@@ -267,17 +272,19 @@ func (b *builder) object(n *NodePlan) ObjectPlan {
 	return out
 }
 
-func (b *builder) node(key types.NamespacedName) *v1alpha1.SeiNode {
-	for _, n := range b.chainNodes {
-		if client(n) == key {
-			return n
-		}
-	}
-	return nil
-}
+func (b *builder) node(key types.NamespacedName) *v1alpha1.SeiNode { return b.named[key] }
 
 // Working is how many nodes the rollout changes.
 func (p *Plan) Working() int { return p.Needs(NeedToggle) + p.Needs(NeedReload) + p.Needs(NeedEdit) }
+
+// AtOnce is how many nodes are under way at once at most.
+func (p *Plan) AtOnce() int {
+	most := 0
+	for _, w := range p.Waves {
+		most = max(most, len(w.Nodes))
+	}
+	return min(most, p.Strategy.Width)
+}
 
 // Needs is how many nodes have a need.
 func (p *Plan) Needs(need Need) int {

@@ -137,6 +137,65 @@ func TestEstimateAndBudgetWarnings(t *testing.T) {
 	require.Contains(t, strings.Join(p.Warnings, "\n"), "1 node is down and takes a slot of the budget of chain pacific-1, which is 1: fleet/ax-2; no node is restarted")
 }
 
+// A swap of issuers restarts nothing: how long it takes is known from reloads.
+func TestEstimateOfReloads(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	for i := range 3 {
+		w.node(fmt.Sprintf("ax-%d", i), tls(otherTLS))
+	}
+	s := w.strategy()
+	s.MaxUnavailable = intstr.FromInt32(1)
+	p, _ := w.build(enable, s)
+	require.Zero(t, p.Restarts)
+	require.Nil(t, p.ExpectedSeconds, "no node was through a reload yet")
+	for i, n := range w.nodes {
+		n.Status.LastPlan = &v1alpha1.PlanSummary{Kind: v1alpha1.NodeUpdate, Outcome: v1alpha1.PlanComplete, Causes: []v1alpha1.PlanCause{v1alpha1.SidecarTLSDrift},
+			StartedAt: metav1.NewMicroTime(now), FinishedAt: metav1.NewMicroTime(now.Add(time.Duration(i+1) * 10 * time.Second))}
+	}
+	p, _ = w.build(enable, s)
+	require.InDelta(t, 20, *p.ReloadSeconds, 0.1)
+	require.InDelta(t, 60, *p.ExpectedSeconds, 0.1)
+	p, _ = w.build(fleet.Goal{TLS: secretTLS}, s)
+	require.Equal(t, 3, p.Restarts)
+	require.Nil(t, p.ExpectedSeconds, "a reload says nothing of a pod cycle")
+}
+
+// A pod that is down and a seid that is not caught up are two things to see to.
+func TestBlockedSaysWhatIsDown(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	n := w.node("ax-0")
+	in := w.input(enable, w.strategy())
+	reason := func() string {
+		p, _, err := fleet.Build(in)
+		require.NoError(t, err)
+		require.Equal(t, fleet.NeedBlocked, p.Nodes[0].Need)
+		return p.Nodes[0].Reason
+	}
+	in.PodReady[key(n)] = false
+	require.Contains(t, reason(), "its pod is not Ready, although its sidecar answered: seid is not caught up")
+	condition(n, v1alpha1.ConditionSidecarReady, metav1.ConditionUnknown, v1alpha1.ReasonUnreachable, "the sidecar does not answer: refused")
+	require.Contains(t, reason(), "its pod is not Ready: the sidecar does not answer: refused")
+	require.NotContains(t, reason(), "caught up")
+	delete(in.PodReady, key(n))
+	require.Equal(t, "it has no pod", reason())
+}
+
+// What the plan says of how many go at once is what happens.
+func TestAtOnce(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	w.snd("syncer", 4, 1)
+	s := w.strategy()
+	s.MaxUnavailable, s.Canary = intstr.FromInt32(3), 0
+	p, _ := w.build(enable, s)
+	require.Equal(t, 1, p.AtOnce(), "as the SeiNodeDeployment says")
+	s.MaxUnavailable, s.Canary = intstr.FromInt32(2), 4
+	p, _ = w.build(enable, s)
+	require.Equal(t, 2, p.AtOnce())
+}
+
 func TestSelection(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)

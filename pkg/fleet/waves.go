@@ -1,9 +1,7 @@
 package fleet
 
 import (
-	"fmt"
 	"slices"
-	"time"
 
 	"k8s.io/apimachinery/pkg/types"
 
@@ -55,7 +53,8 @@ func (b *builder) previous(n *NodePlan) *v1alpha1.SidecarTLSConfig {
 }
 
 // waves puts the nodes in order: canaries, each of another object where possible; then waves as wide as allowed, with no more
-// children of a SeiNodeDeployment than its own maxUnavailable; validators last, one at a time.
+// children of a SeiNodeDeployment than its own maxUnavailable; validators last, one at a time. Where there are only validators
+// the first of them is the canary.
 func (b *builder) waves(r *Record) {
 	var rest, validators []*NodePlan
 	for i := range b.plan.Nodes {
@@ -68,6 +67,9 @@ func (b *builder) waves(r *Record) {
 		}
 	}
 	b.order(rest)
+	if r.Strategy.Canary = min(r.Strategy.Canary, max(len(rest), 1)); len(rest) == 0 && r.Strategy.Canary > 0 && len(validators) > 0 {
+		rest, validators = validators[:1], validators[1:]
+	}
 	r.Strategy.Canary = min(r.Strategy.Canary, len(rest))
 	wave := 0
 	if r.Strategy.Canary > 0 {
@@ -158,62 +160,4 @@ func (b *builder) uid(o Object) types.UID {
 		return n.UID
 	}
 	return ""
-}
-
-// estimate tells from the pod cycles that the fleet has been through how long this takes.
-func (b *builder) estimate() {
-	var cycles []time.Duration
-	for _, n := range b.chainNodes {
-		if last := n.Status.LastPlan; last != nil && last.PodCycle != nil && last.Outcome == v1alpha1.PlanComplete {
-			cycles = append(cycles, last.PodCycle.Duration)
-		}
-	}
-	if len(cycles) == 0 {
-		return
-	}
-	slices.Sort(cycles)
-	cycle := cycles[len(cycles)/2].Seconds()
-	b.plan.CycleSeconds = &cycle
-	total := 0.0
-	needs := map[string]Need{}
-	for i := range b.plan.Nodes {
-		needs[b.plan.Nodes[i].Key().String()] = b.plan.Nodes[i].Need
-	}
-	for _, w := range b.plan.Waves {
-		restarts := 0
-		for _, n := range w.Nodes {
-			if needs[n] == NeedToggle {
-				restarts++
-			}
-		}
-		// Canaries are no wider than the budget lets them be.
-		total += cycle * float64((restarts+b.width-1)/b.width)
-	}
-	if len(b.plan.Waves) > 1 {
-		total += b.Strategy.Bake.Seconds()
-	}
-	b.plan.ExpectedSeconds = &total
-}
-
-// occupied warns of nodes that are down: each takes a slot of the chain's budget, and the rollout would wait for it.
-func (b *builder) occupied() {
-	if b.PodReady == nil || b.plan.Restarts == 0 {
-		return
-	}
-	var down []string
-	for _, n := range b.chainNodes {
-		if n.Status.FirstReadyAt != nil && n.DeletionTimestamp == nil && !b.PodReady[client(n)] {
-			down = append(down, n.Namespace+"/"+n.Name)
-		}
-	}
-	if len(down) == 0 {
-		return
-	}
-	budget := scaled(b.Settings.MaxUnavailable(b.chain), len(b.chainNodes))
-	text := fmt.Sprintf("%s down and %s of the budget of chain %s, which is %d: %s", count(len(down), "node is", "nodes are"),
-		map[bool]string{true: "takes a slot", false: "take slots"}[len(down) == 1], b.chain, budget, list(down))
-	if len(down) >= budget {
-		text += "; no node is restarted before that changes"
-	}
-	b.plan.Warnings = append(b.plan.Warnings, text)
 }

@@ -195,12 +195,19 @@ func totalText(plan *fleet.Plan) string {
 		}
 		return fmt.Sprintf("%s: nothing to do", count(len(plan.Nodes), "node"))
 	}
+	restarts := count(plan.Restarts, "restart")
+	if plan.Restarts == 0 {
+		restarts = "no pod is restarted"
+	}
 	text := fmt.Sprintf("%s: %d to change in %s, %s, at most %d at once", count(len(plan.Nodes), "node"), works,
-		count(len(plan.Waves), "wave"), count(plan.Restarts, "restart"), plan.Strategy.Width)
-	if plan.ExpectedSeconds != nil && plan.Restarts > 0 {
+		count(len(plan.Waves), "wave"), restarts, plan.AtOnce())
+	switch reloads := plan.Needs(fleet.NeedReload) > 0; {
+	case plan.Restarts > 0 && plan.ExpectedSeconds != nil:
 		text += fmt.Sprintf(", about %s (a pod cycle of this fleet takes %s)", seconds(*plan.ExpectedSeconds), seconds(*plan.CycleSeconds))
-	} else if plan.Restarts > 0 {
+	case plan.Restarts > 0:
 		text += ", duration unknown: no node of the chain has been through a pod cycle yet"
+	case reloads && plan.ExpectedSeconds != nil && plan.ReloadSeconds != nil:
+		text += fmt.Sprintf(", about %s (another certificate takes %s in this fleet)", seconds(*plan.ExpectedSeconds), seconds(*plan.ReloadSeconds))
 	}
 	return text
 }

@@ -96,6 +96,21 @@ func TestPlanText(t *testing.T) {
 	golden(t, "plan.golden", out.String())
 }
 
+func TestTotalText(t *testing.T) {
+	seconds := func(s float64) *float64 { return &s }
+	reload := fleet.Plan{
+		Nodes:    []fleet.NodePlan{{Need: fleet.NeedReload}, {Need: fleet.NeedReload}},
+		Waves:    []fleet.WavePlan{{Nodes: []string{"a"}}, {Nodes: []string{"b"}}},
+		Strategy: fleet.StrategyPlan{Width: 5},
+	}
+	require.Equal(t, "2 nodes: 2 to change in 2 waves, no pod is restarted, at most 1 at once", totalText(&reload))
+	reload.ExpectedSeconds, reload.ReloadSeconds = seconds(60), seconds(30)
+	require.Equal(t, "2 nodes: 2 to change in 2 waves, no pod is restarted, at most 1 at once, about 1m (another certificate takes 30s in this fleet)",
+		totalText(&reload))
+	reload.Restarts, reload.ExpectedSeconds = 1, nil
+	require.Contains(t, totalText(&reload), "1 restart, at most 1 at once, duration unknown")
+}
+
 // A rollout as a pipe gets it, and as a program does.
 func TestProgress(t *testing.T) {
 	for _, format := range []string{output.Table, output.JSON} {
