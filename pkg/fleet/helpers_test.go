@@ -75,7 +75,7 @@ func (w *world) settle(n *v1alpha1.SeiNode) {
 	st.Phase, st.ObservedGeneration, st.FirstReadyAt, st.CurrentImage = v1alpha1.PhaseRunning, n.Generation, &first, n.Spec.Image
 	st.CurrentSidecarTLS = nil
 	if tls := n.SidecarTLS(); tls != nil {
-		st.CurrentSidecarTLS = &v1alpha1.ObservedSidecarTLS{SidecarTLSConfig: *tls}
+		st.CurrentSidecarTLS = &v1alpha1.ObservedSidecarTLS{SidecarTLSConfig: *tls, FingerprintSHA256: "f1"}
 		condition(n, v1alpha1.ConditionSidecarTLSSecretReady, metav1.ConditionTrue, v1alpha1.ReasonTLSSecretReady, "")
 	}
 	st.Plan, st.Hold = nil, nil

@@ -51,7 +51,8 @@ func (c ChainSample) Moving() (ok bool, why string) {
 // judge says how far a node that was given the change is.
 func (s *stepper) judge(n *NodeRecord) (Outcome, string) {
 	node, o := s.view.Nodes[n.Key()], &s.Objects[n.Object]
-	if node == nil || node.DeletionTimestamp != nil {
+	n.Gone = node == nil || node.DeletionTimestamp != nil
+	if n.Gone {
 		return Skipped, "the node is gone"
 	}
 	owner, ownerTLS := s.observed(o)
@@ -59,13 +60,12 @@ func (s *stepper) judge(n *NodeRecord) (Outcome, string) {
 	case owner == nil:
 		return takenBack(node, fmt.Sprintf("%s %s is gone", o.Kind, o.Name))
 	case !o.Edited && !ownerTLS.Equal(o.Target) && !ownerTLS.Equal(o.Found):
-		return NodeFailed, fmt.Sprintf("spec.sidecar.tls of %s was changed from %s to %s by %s since the rollout was planned: nothing was written",
-			o.Object, plan.TLSText(o.Found), plan.TLSText(ownerTLS), lastWriter(owner))
+		return NodeFailed, fmt.Sprintf("%s of %s was changed from %s to %s by %s since the rollout was planned: nothing was written",
+			o.field(), o.Object, plan.TLSText(o.Found), plan.TLSText(ownerTLS), lastWriter(owner))
 	case !o.Edited && !ownerTLS.Equal(o.Target):
 		return Started, "the change is being written"
 	case !ownerTLS.Equal(o.Target):
-		return takenBack(node, fmt.Sprintf("spec.sidecar.tls of %s was changed to %s by %s: commit the change where it is managed from",
-			o.Object, plan.TLSText(ownerTLS), lastWriter(owner)))
+		return takenBack(node, putBack(o.Object, owner, ownerTLS, o.Target))
 	case !node.SidecarTLS().Equal(o.Target) && node.Spec.Paused:
 		return Skipped, "spec.paused is true"
 	case !node.SidecarTLS().Equal(o.Target):
@@ -131,7 +131,7 @@ func (s *stepper) progress(n *NodeRecord, node *v1alpha1.SeiNode, o *ObjectRecor
 	switch {
 	case why == "":
 		return Done, ""
-	case s.view.Now.Sub(*n.AtTargetAt) > s.Strategy.GateTimeout:
+	case !s.patient && s.view.Now.Sub(*n.AtTargetAt) > s.Strategy.GateTimeout:
 		return NodeFailed, fmt.Sprintf("its health gate did not pass within %s: %s", s.Strategy.GateTimeout, why)
 	}
 	return Verifying, why

@@ -38,6 +38,14 @@ func (o Object) String() string {
 	return o.Namespace + "/" + o.Name
 }
 
+// field of the object that holds its TLS.
+func (o Object) field() string {
+	if o.Kind == KindDeployment {
+		return "spec.template.spec.sidecar.tls"
+	}
+	return "spec.sidecar.tls"
+}
+
 // Resource is the object as kubectl names it.
 func (o Object) Resource() string { return strings.ToLower(o.Kind) + "/" + o.Name }
 

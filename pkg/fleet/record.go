@@ -151,7 +151,10 @@ type NodeRecord struct {
 	Outcome Outcome `json:"outcome"`
 	// Detail says what it waits for, or why it failed.
 	Detail string `json:"detail,omitempty"`
-	// StartedAt, AtTargetAt and EndedAt are when it was given the change, ran it, and came to its end.
+	// Gone says of a skipped node that it does not exist any more: it was deleted, or scaled away.
+	Gone bool `json:"gone,omitempty"`
+	// StartedAt, AtTargetAt and EndedAt are when it was given the change, ran it (or when it was looked at anew, as in the
+	// bake), and came to its end.
 	StartedAt  *time.Time `json:"startedAt,omitempty"`
 	AtTargetAt *time.Time `json:"atTargetAt,omitempty"`
 	EndedAt    *time.Time `json:"endedAt,omitempty"`
@@ -159,7 +162,19 @@ type NodeRecord struct {
 	Retry string `json:"retry,omitempty"`
 	// Again says that its turn comes after a failure.
 	Again bool `json:"again,omitempty"`
+	// FellAt is since when a canary is not healthy in the bake, and Fell why it was not last.
+	FellAt *time.Time `json:"fellAt,omitempty"`
+	Fell   string     `json:"fell,omitempty"`
 }
+
+// anew forgets what became of a node.
+func (n *NodeRecord) anew(o Outcome) {
+	n.Outcome, n.Detail, n.Gone, n.Fell = o, "", false, ""
+	n.StartedAt, n.AtTargetAt, n.EndedAt, n.FellAt = nil, nil, nil, nil
+}
+
+// underWay says whether a node has the change, and has not come to its end.
+func (n *NodeRecord) underWay() bool { return n.Outcome == Started || n.Outcome == Verifying }
 
 // Key is namespace and name.
 func (n *NodeRecord) Key() types.NamespacedName {

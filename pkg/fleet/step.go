@@ -8,7 +8,6 @@ import (
 
 	"sei.io/seictl/api/v1alpha1"
 	"sei.io/seictl/pkg/deployment"
-	"sei.io/seictl/pkg/plan"
 )
 
 // Decision is what a rollout does next.
@@ -30,6 +29,8 @@ type stepper struct {
 	*Record
 	view View
 	out  Decision
+	// patient says that no time runs out.
+	patient bool
 }
 
 // Step brings a record up to date with what is observed, and says what to do next. It changes the record: pass a Clone.
@@ -54,17 +55,25 @@ func Step(r *Record, v View) Decision {
 
 // observe brings one node up to date.
 func (s *stepper) observe(n *NodeRecord) {
-	if n.Outcome != Started && n.Outcome != Verifying {
+	if !n.underWay() {
 		return
 	}
 	outcome, detail := s.judge(n)
+	s.came(n, outcome, detail)
+}
+
+// came takes in how far a node is.
+func (s *stepper) came(n *NodeRecord, outcome Outcome, detail string) {
 	n.Outcome, n.Detail = outcome, detail
+	now := s.view.Now
 	if outcome.Ended() {
-		now := s.view.Now
 		n.EndedAt = &now
 	}
-	if outcome == Verifying {
+	switch outcome {
+	case Verifying:
 		s.wake(n.AtTargetAt.Add(s.Strategy.GateTimeout + time.Second))
+	case Done:
+		n.Detail = n.recovered(now)
 	}
 }
 
@@ -100,20 +109,34 @@ func (s *stepper) stop(state State, reason string) { s.State, s.Reason, s.By = s
 
 // advance starts what may start now.
 func (s *stepper) advance() {
-	wave := s.current()
-	switch {
+	switch wave := s.current(); {
+	case wave != 0 && s.CanaryWave(0) && s.unproven():
 	case wave < 0:
-		s.complete()
-		return
+		s.recheck()
+		if s.checkBudget(); s.State == Running {
+			s.complete()
+		}
 	case wave > 0 && s.CanaryWave(0) && !s.bake():
-		return
+	default:
+		s.turn(wave)
 	}
-	if wave = s.current(); wave < 0 {
-		return
+}
+
+// turn starts the nodes of a wave, as many at once as the width says: there may be more canaries than that.
+func (s *stepper) turn(wave int) {
+	free := max(s.Strategy.Width, 1)
+	for i := range s.Nodes {
+		if n := &s.Nodes[i]; n.Wave == wave && n.underWay() {
+			free--
+		}
 	}
 	for i := range s.Nodes {
-		if n := &s.Nodes[i]; n.Wave == wave && n.Outcome == Pending {
-			s.start(n)
+		n := &s.Nodes[i]
+		if n.Wave != wave || n.Outcome != Pending || free <= 0 {
+			continue
+		}
+		if s.start(n); n.underWay() {
+			free--
 		}
 	}
 }
@@ -129,37 +152,11 @@ func (s *stepper) current() int {
 	return wave
 }
 
-// bake says whether the canaries were watched for long enough. When they were, they pass their gates once more.
-func (s *stepper) bake() bool {
-	if s.Baked {
-		return true
-	}
-	now := s.view.Now
-	if s.BakeFrom == nil {
-		s.BakeFrom = &now
-	}
-	if until := s.BakeFrom.Add(s.Strategy.Bake); now.Before(until) {
-		s.wake(until)
-		return false
-	}
-	s.Baked = true
-	if s.Strategy.Bake <= 0 {
-		return true
-	}
-	for i := range s.Nodes {
-		if n := &s.Nodes[i]; n.Wave == 0 && n.Outcome == Done {
-			at := now
-			n.Outcome, n.Detail, n.AtTargetAt, n.EndedAt = Verifying, "the bake is over: its health gate once more", &at, nil
-			s.observe(n)
-		}
-	}
-	return false
-}
-
 // start gives a node the change.
 func (s *stepper) start(n *NodeRecord) {
 	now := s.view.Now
-	n.Outcome, n.Detail, n.StartedAt, n.AtTargetAt, n.EndedAt = Started, "", &now, nil, nil
+	n.anew(Started)
+	n.StartedAt = &now
 	node := s.view.Nodes[n.Key()]
 	if node != nil && node.Spec.Paused {
 		// Not even its spec is changed: when it is resumed, nobody would watch what follows.
@@ -230,7 +227,7 @@ func (s *stepper) turns(object int) (pending []int, working bool) {
 		if n.Object != object {
 			continue
 		}
-		working = working || n.Outcome == Started || n.Outcome == Verifying
+		working = working || n.underWay()
 		if ordinal, ok := deployment.Ordinal(s.Objects[object].Name, n.Name); ok && n.Outcome == Pending && s.Objects[object].Kind == KindDeployment {
 			pending = append(pending, ordinal)
 		}
@@ -258,83 +255,4 @@ func (s *stepper) rest() {
 	now := s.view.Now
 	s.out.Ended, s.EndedAt = true, &now
 	s.out.Edits, s.out.Retries, s.out.Probes = nil, nil, nil
-}
-
-// Reopen has a rollout go on: what failed or was skipped gets another turn, canaries first, and so does what was created
-// anew since: it is not what the record speaks of.
-func (r *Record) Reopen(v View) {
-	r.State, r.Reason, r.By, r.EndedAt = Running, "", "", nil
-	r.renew(v)
-	for i := range r.Nodes {
-		n := &r.Nodes[i]
-		if n.Outcome != NodeFailed && n.Outcome != Skipped {
-			continue
-		}
-		n.Outcome, n.Detail, n.StartedAt, n.AtTargetAt, n.EndedAt, n.Again = Pending, "", nil, nil, nil, true
-		r.Objects[n.Object].Clean = false
-		if r.CanaryWave(n.Wave) {
-			r.BakeFrom, r.Baked = nil, false
-		}
-	}
-}
-
-// Resumed has the time that nodes have for their health gates begin anew: nobody asked their seid while nobody drove.
-func (r *Record) Resumed() {
-	for i := range r.Nodes {
-		if n := &r.Nodes[i]; n.Outcome == Verifying {
-			n.AtTargetAt = nil
-		}
-	}
-}
-
-// renew takes objects and nodes that carry a name of the record and are others for what they are: not had their turn.
-func (r *Record) renew(v View) {
-	for i := range r.Objects {
-		o := &r.Objects[i]
-		uid, tls := v.object(o.Object)
-		if o.UID != "" && uid != "" && uid != o.UID {
-			o.Found, o.Previous, o.Edited, o.Clean = tls, tls, false, false
-		}
-		if uid != "" {
-			o.UID = uid
-		}
-	}
-	for i := range r.Nodes {
-		n := &r.Nodes[i]
-		live := v.Nodes[n.Key()]
-		if live == nil {
-			continue
-		}
-		if n.UID != "" && live.UID != n.UID {
-			*n = NodeRecord{Namespace: n.Namespace, Name: n.Name, Mode: live.Mode(), Object: n.Object, Wave: n.Wave,
-				Was: plan.TLSText(live.Status.CurrentSidecarTLS.Config()), Restart: n.Restart, Outcome: Pending}
-			r.Objects[n.Object].Clean = false
-			if r.CanaryWave(n.Wave) {
-				r.BakeFrom, r.Baked = nil, false
-			}
-		}
-		n.UID = live.UID
-	}
-}
-
-// object is the UID of an object and the TLS that it asks for; empty when it is not there.
-func (v View) object(o Object) (types.UID, *v1alpha1.SidecarTLSConfig) {
-	if o.Kind == KindDeployment {
-		if d := v.Deployments[o.Key()]; d != nil {
-			return d.UID, TLSOf(&d.Spec.Template.Spec)
-		}
-		return "", nil
-	}
-	if n := v.Nodes[o.Key()]; n != nil {
-		return n.UID, TLSOf(&n.Spec)
-	}
-	return "", nil
-}
-
-// Refresh brings the nodes of a record up to date with what is observed, and starts nothing: for a reader.
-func Refresh(r *Record, v View) {
-	s := &stepper{Record: r, view: v}
-	for i := range s.Nodes {
-		s.observe(&s.Nodes[i])
-	}
 }

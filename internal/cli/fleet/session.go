@@ -167,7 +167,8 @@ func leftCode(r *fleet.Record) (code int, why string) {
 		}
 	}
 	for i := range r.Nodes {
-		if r.Nodes[i].Outcome == fleet.Skipped {
+		// A node that is gone is nobody's to change.
+		if r.Nodes[i].Outcome == fleet.Skipped && !r.Nodes[i].Gone {
 			paused++
 		}
 	}

@@ -1,0 +1,90 @@
+package fleet_test
+
+import (
+	"testing"
+
+	"github.com/stretchr/testify/require"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"sei.io/seictl/pkg/fleet"
+)
+
+// writtenBy notes who wrote an object last.
+func writtenBy(o metav1.Object, manager string) {
+	at := metav1.NewTime(now)
+	o.SetManagedFields([]metav1.ManagedFieldsEntry{{Manager: manager, Operation: metav1.ManagedFieldsOperationUpdate, Time: &at}})
+}
+
+// undone are the ways in which a node that was done may not be at the target any more.
+var undone = map[string]struct {
+	how func(*world)
+	why string
+}{
+	"the spec of a node": {func(w *world) {
+		n := fleet.EditNode(w.find("ax-0"), fleet.Edit{TLS: secretTLS})
+		writtenBy(n, "argocd-controller")
+		w.replace(n)
+	}, "spec.sidecar.tls of fleet/ax-0 was changed to Secret/mine by argocd-controller, wanted ClusterIssuer/pacific-1-ca"},
+	"a template": {func(w *world) {
+		w.deployments[0] = fleet.EditDeployment(w.deployments[0], fleet.Edit{})
+		writtenBy(w.deployments[0], "kubectl-edit")
+	}, "spec.template.spec.sidecar.tls of snd fleet/syncer was changed to off by kubectl-edit, wanted ClusterIssuer/pacific-1-ca"},
+	"what runs": {func(w *world) {
+		n := w.find("ax-0").DeepCopy()
+		n.Status.CurrentSidecarTLS = nil
+		writtenBy(n, "kubectl-edit")
+		w.replace(n)
+	}, "status.currentSidecarTLS of fleet/ax-0 is off again, wanted ClusterIssuer/pacific-1-ca; its spec was written last by kubectl-edit"},
+}
+
+// What is done is read from the nodes: a rollout is not complete when one of them is not at the target any more.
+func TestCompleteLooksAtWhatIsDone(t *testing.T) {
+	t.Parallel()
+	for name, tc := range undone {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			w := newWorld(t)
+			w.node("ax-0")
+			w.snd("syncer", 1, 1)
+			w.node("zz-last")
+			s := w.strategy()
+			s.Canary = 0
+			_, r := w.build(enable, s)
+			for outcomes(r)["zz-last"] != fleet.Verifying {
+				w.pass(r, 0)
+			}
+			tc.how(w)
+			edits := len(w.edits)
+			r = w.run(r)
+			require.Equal(t, fleet.Failed, r.State, r.Reason)
+			require.Contains(t, r.Causes()[0].Text, tc.why)
+			require.Len(t, w.edits, edits, "nothing is written over")
+		})
+	}
+}
+
+// Whoever resumes is told first, and a canary that was taken back proves nothing any more.
+func TestReopenLooksAtWhatIsDone(t *testing.T) {
+	t.Parallel()
+	for name, tc := range undone {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			w := newWorld(t)
+			w.node("ax-0")
+			w.snd("syncer", 1, 1)
+			w.node("zz-last")
+			_, r := w.build(enable, w.strategy())
+			for outcomes(r)["zz-last"] == fleet.Pending || outcomes(r)["syncer-0"] != fleet.Done {
+				w.pass(r, 0)
+			}
+			r.State = fleet.Paused
+			tc.how(w)
+			edits := len(w.edits)
+			r.Reopen(w.view())
+			r = w.run(r)
+			require.Equal(t, fleet.Failed, r.State, r.Reason)
+			require.Contains(t, r.Causes()[0].Text, tc.why)
+			require.Len(t, w.edits, edits, "nothing is written over")
+		})
+	}
+}
