@@ -177,6 +177,11 @@ func TestBakeWatchesTheCanaries(t *testing.T) {
 	}{
 		"its pod":    {func(w *world) { w.down("ax-0", true) }, "its health gate did not pass within 5m0s: PodNotReady"},
 		"its height": {func(w *world) { w.lags["ax-0"] = true }, "its health gate did not pass within 5m0s: seid is catching up"},
+		"its leaf": {func(w *world) {
+			n := w.find("ax-0").DeepCopy()
+			n.Status.CurrentSidecarTLS.FingerprintSHA256 = ""
+			w.replace(n)
+		}, "did not pass within 5m0s: TLS is not verified on the wire"},
 		"its spec": {func(w *world) {
 			w.replace(fleet.EditNode(w.find("ax-0"), fleet.Edit{TLS: secretTLS}))
 		}, "spec.sidecar.tls of fleet/ax-0 was changed to Secret/mine by somebody, wanted ClusterIssuer/pacific-1-ca"},

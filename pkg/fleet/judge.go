@@ -211,6 +211,10 @@ func (s *stepper) unhealthy(n *NodeRecord, node *v1alpha1.SeiNode, target *v1alp
 			return "condition " + t + " is of an earlier spec"
 		}
 	}
+	if target != nil && node.Status.CurrentSidecarTLS.FingerprintSHA256 == "" {
+		return fmt.Sprintf("TLS is not verified on the wire: status.currentSidecarTLS has no fingerprint since its proxy served "+
+			"another certificate than the Secret's; next: seictl node verify %s -n %s", n.Name, n.Namespace)
+	}
 	sample, asked := s.view.Chain[n.Key()]
 	if !asked || sample.Since.Before(*n.AtTargetAt) {
 		s.out.Probes = append(s.out.Probes, n.Key())

@@ -6,6 +6,7 @@ import (
 	"github.com/stretchr/testify/require"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
+	"sei.io/seictl/api/v1alpha1"
 	"sei.io/seictl/pkg/fleet"
 )
 
@@ -87,4 +88,17 @@ func TestReopenLooksAtWhatIsDone(t *testing.T) {
 			require.Len(t, w.edits, edits, "nothing is written over")
 		})
 	}
+}
+
+// A proxy that serves a certificate which nobody vouches for does not pass the gate.
+func TestGateWantsTheLeafVerified(t *testing.T) {
+	t.Parallel()
+	w, r := verifying(t)
+	n := w.find("ax-0").DeepCopy()
+	n.Status.CurrentSidecarTLS = &v1alpha1.ObservedSidecarTLS{SidecarTLSConfig: *issuerTLS}
+	w.replace(n)
+	r = w.run(r)
+	require.Equal(t, fleet.Failed, r.State)
+	require.Contains(t, r.Nodes[0].Detail, "TLS is not verified on the wire: status.currentSidecarTLS has no fingerprint")
+	require.Contains(t, r.Nodes[0].Detail, "seictl node verify ax-0 -n fleet")
 }
