@@ -60,3 +60,28 @@ func TestGateBeginsAfterThePlanUnderWay(t *testing.T) {
 	r = w.run(r)
 	require.Equal(t, fleet.Complete, r.State, r.Reason)
 }
+
+// Whoever only looks asks no seid: a gate does not run out for that.
+func TestRefreshTimesNothingOut(t *testing.T) {
+	t.Parallel()
+	w, r := verifying(t)
+	w.now = w.now.Add(time.Hour)
+	w.chain = nil
+	seen := r.Clone()
+	fleet.Refresh(seen, w.view())
+	require.Equal(t, fleet.Verifying, seen.Nodes[0].Outcome)
+	require.Equal(t, "its seid is asked for its height by whoever drives the rollout, and nobody does now; next: seictl fleet resume --chain pacific-1",
+		seen.Nodes[0].Detail)
+
+	seen = r.Clone()
+	seen.Driver, seen.Nodes[0].Detail = "alice", "the height of seid has not moved yet (7)"
+	fleet.Refresh(seen, w.view())
+	require.Equal(t, "the height of seid has not moved yet (7)", seen.Nodes[0].Detail, "alice knows")
+
+	// What is to be seen is told all the same.
+	seen = r.Clone()
+	w.down("ax-0", true)
+	fleet.Refresh(seen, w.view())
+	require.Equal(t, fleet.Verifying, seen.Nodes[0].Outcome)
+	require.Contains(t, seen.Nodes[0].Detail, "PodNotReady")
+}

@@ -111,10 +111,23 @@ func (v View) object(o Object) (types.UID, *v1alpha1.SidecarTLSConfig) {
 	return "", nil
 }
 
-// Refresh brings the nodes of a record up to date with what is observed, and starts nothing: for a reader.
+// Refresh brings the nodes of a record up to date with what is observed, and starts nothing: for a reader. No time runs out,
+// since a reader asks no seid for its height.
 func Refresh(r *Record, v View) {
-	s := &stepper{Record: r, view: v}
+	s := &stepper{Record: r, view: v, patient: true}
 	for i := range s.Nodes {
-		s.observe(&s.Nodes[i])
+		n, asked := &s.Nodes[i], len(s.out.Probes)
+		was := *n
+		s.observe(n)
+		switch {
+		case n.Outcome != Verifying || len(s.out.Probes) == asked:
+		case r.Driver == "":
+			n.Detail = "its seid is asked for its height by whoever drives the rollout, and nobody does now; next: seictl fleet resume --chain " + r.Chain
+		case was.Outcome == Verifying && was.Detail != "":
+			// Whoever drives it knows more.
+			n.Detail = was.Detail
+		default:
+			n.Detail = "seid is asked for its height by " + r.Driver
+		}
 	}
 }
