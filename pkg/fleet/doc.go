@@ -12,5 +12,6 @@
 //   - A child of a SeiNodeDeployment is changed through the template, and gets it in its wave: TestChildrenGetTheTemplateInTheirWave.
 //   - An object that somebody put back is not written again: TestReverted. What is done is held against what is observed before
 //     a rollout is complete: TestCompleteLooksAtWhatIsDone.
+//   - No child waits for ever for a template that its parent cannot give: TestNoSlotForTheTemplate.
 //   - Undo gives each object its own previous value: TestUndo.
 package fleet

@@ -51,7 +51,8 @@ func (c ChainSample) Moving() (ok bool, why string) {
 // judge says how far a node that was given the change is.
 func (s *stepper) judge(n *NodeRecord) (Outcome, string) {
 	node, o := s.view.Nodes[n.Key()], &s.Objects[n.Object]
-	n.Gone = node == nil || node.DeletionTimestamp != nil
+	waits := n.WaitsSince
+	n.Gone, n.WaitsSince = node == nil || node.DeletionTimestamp != nil, nil
 	if n.Gone {
 		return Skipped, "the node is gone"
 	}
@@ -69,7 +70,7 @@ func (s *stepper) judge(n *NodeRecord) (Outcome, string) {
 	case !node.SidecarTLS().Equal(o.Target) && node.Spec.Paused:
 		return Skipped, "spec.paused is true"
 	case !node.SidecarTLS().Equal(o.Target):
-		return Started, "waits for the template of " + o.Name + ", which gives it to as many children as its maxUnavailable says"
+		return s.template(n, node, o, waits)
 	case n.Retry != "" && node.Annotations[v1alpha1.AnnotationRetryRequestedAt] != n.Retry:
 		return Started, "another attempt is being asked for"
 	}

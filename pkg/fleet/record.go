@@ -162,6 +162,8 @@ type NodeRecord struct {
 	Retry string `json:"retry,omitempty"`
 	// Again says that its turn comes after a failure.
 	Again bool `json:"again,omitempty"`
+	// WaitsSince is since when its SeiNodeDeployment has no slot to give it the template in.
+	WaitsSince *time.Time `json:"waitsSince,omitempty"`
 	// FellAt is since when a canary is not healthy in the bake, and Fell why it was not last.
 	FellAt *time.Time `json:"fellAt,omitempty"`
 	Fell   string     `json:"fell,omitempty"`
@@ -170,7 +172,7 @@ type NodeRecord struct {
 // anew forgets what became of a node.
 func (n *NodeRecord) anew(o Outcome) {
 	n.Outcome, n.Detail, n.Gone, n.Fell = o, "", false, ""
-	n.StartedAt, n.AtTargetAt, n.EndedAt, n.FellAt = nil, nil, nil, nil
+	n.StartedAt, n.AtTargetAt, n.EndedAt, n.WaitsSince, n.FellAt = nil, nil, nil, nil, nil
 }
 
 // underWay says whether a node has the change, and has not come to its end.

@@ -61,6 +61,7 @@ func (r *Record) proving() bool {
 func (r *Record) Resumed() {
 	for i := range r.Nodes {
 		n := &r.Nodes[i]
+		n.WaitsSince = nil
 		if n.Outcome == Verifying || n.Outcome == Done && r.CanaryWave(n.Wave) && r.baking() {
 			n.AtTargetAt = nil
 		}

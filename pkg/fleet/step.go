@@ -31,6 +31,8 @@ type stepper struct {
 	out  Decision
 	// patient says that no time runs out.
 	patient bool
+	// taken are the children that take the slots of a SeiNodeDeployment, once somebody asked.
+	taken map[types.NamespacedName][]string
 }
 
 // Step brings a record up to date with what is observed, and says what to do next. It changes the record: pass a Clone.
