@@ -11,6 +11,8 @@ import (
 func BuildNodeInitPlan(in Input) *v1alpha1.Plan {
 	target := in.Drift.Target
 	on := target.SidecarTLS != nil
+	// An initialisation that was superseded may have stamped TLS that is off now.
+	touched := on || in.Node.Status.CurrentSidecarTLS != nil
 	p := in.paramsFor(target)
 	dataPVC, config := resources.DataPVCParamsFor(in.Node, *in.Settings), resources.ConfigApplyParamsFor(in.Node)
 	pvc, configApply := v1alpha1.TaskParams{EnsureDataPVC: &dataPVC}, v1alpha1.TaskParams{ConfigApply: &config}
@@ -24,7 +26,7 @@ func BuildNodeInitPlan(in Input) *v1alpha1.Plan {
 		{true, v1alpha1.TaskApplyService, "the Service publishes the ports of the pod", p.service},
 		{true, v1alpha1.TaskReplacePod, "a pod of another revision gives way to the right one", p.replacePod},
 		{true, v1alpha1.TaskObserveImage, "status.currentImage says what was observed", p.observeImage},
-		{on, v1alpha1.TaskObserveSidecarTLS, observeTLSWhy(true, true), p.observeTLS},
+		{touched, v1alpha1.TaskObserveSidecarTLS, observeTLSWhy(on, true), p.observeTLS},
 		{true, v1alpha1.TaskConfigApply, "seid's configuration is written before seid starts", configApply},
 		{true, v1alpha1.TaskConfigValidate, "seid does not start on a configuration that is not valid", configApply},
 		{true, v1alpha1.TaskMarkReady, "seid starts only now", markReady(false)},

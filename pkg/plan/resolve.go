@@ -91,10 +91,17 @@ func (in *Input) parked() bool {
 	return in.Snapshot != nil && in.Snapshot.Sidecar == drift.SidecarParked
 }
 
-// Applied says whether the live template already is another than the plan's previous: judged from the StatefulSet, never
-// from a task's status, which a crash may have lost.
+// Applied says whether the node has left the plan's previous: its live template is another, its pod still is, or its status
+// says what a plan observed that was rolled back since. A rollback that failed on its way leaves the one or the other behind.
+// Judged from what is there, never from a task's status, which a crash may have lost.
 func (in *Input) Applied(p *v1alpha1.Plan) bool {
-	return Cycles(p) && p.Previous.ControllerRevision != "" && in.Snapshot.TemplateApplied(p.Previous.ControllerRevision)
+	previous := p.Previous.ControllerRevision
+	if !Cycles(p) || previous == "" {
+		return false
+	}
+	pod, st := in.Snapshot.PodRevision(), &in.Node.Status
+	return in.Snapshot.TemplateApplied(previous) || pod != "" && pod != previous ||
+		st.CurrentImage != p.Previous.Image || !st.CurrentSidecarTLS.Config().Equal(p.Previous.SidecarTLS.Config())
 }
 
 func (in *Input) resolveActive(p *v1alpha1.Plan, opt Options) Decision {
