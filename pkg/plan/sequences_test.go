@@ -219,9 +219,11 @@ func (k *walk) runTask(p *v1alpha1.Plan, well bool) {
 			k.work(p, task)
 			task.Status, task.StartedAt, task.Deadline = v1alpha1.TaskPending, nil, nil
 			return
+		case 4: // the sidecar accepts mark-ready, and seid takes its time
+			run.Done = task.Type != v1alpha1.TaskMarkReady
 		}
 	}
-	if run.Done {
+	if run.Done || run.Err == nil && run.Message == "" {
 		run.Output = k.work(p, task)
 	}
 	released := PointOfNoReturn(p)
