@@ -1,25 +1,24 @@
 package engine
 
 import (
-	"context"
 	"errors"
 	"flag"
 	"fmt"
 	"math/rand/v2"
 	"testing"
+	"testing/synctest"
 	"time"
 
-	cmv1 "github.com/cert-manager/cert-manager/pkg/apis/certmanager/v1"
 	"github.com/stretchr/testify/require"
 	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
-	"k8s.io/apimachinery/pkg/api/equality"
-	"k8s.io/apimachinery/pkg/types"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"sei.io/seictl/api/v1alpha1"
 	"sei.io/seictl/pkg/drift"
 	"sei.io/seictl/pkg/resources"
+	"sei.io/seictl/pkg/sidecar"
 	"sei.io/seictl/pkg/tasks"
 )
 
@@ -32,18 +31,20 @@ var (
 // well again every node settles on its spec.
 func TestRandomSequences(t *testing.T) {
 	if *sequence != 0 {
-		runSequence(t, *sequence)
+		synctest.Test(t, func(t *testing.T) { runSequence(t, *sequence) })
 		return
 	}
 	for seed := uint64(1); seed <= uint64(*sequences); seed++ {
 		t.Run(fmt.Sprintf("sequence=%d", seed), func(t *testing.T) {
 			t.Parallel()
-			runSequence(t, seed)
+			synctest.Test(t, func(t *testing.T) { runSequence(t, seed) })
 		})
 	}
 }
 
-// walk is a world in which things happen at random, with a StatefulSet controller, a kubelet and a cert-manager that work.
+// walk is a world in which things happen at random, with a StatefulSet controller, a kubelet and a cert-manager that work, each
+// in its own time. What decides about pods and what looks at them are the tasks themselves. It has a clock of its own, that of
+// certificates and connections included.
 type walk struct {
 	*world
 	rand *rand.Rand
@@ -51,12 +52,25 @@ type walk struct {
 	faults map[v1alpha1.TaskType]fault
 	// revisions are the templates that the StatefulSet has had: the same template is the same revision.
 	revisions []corev1.PodTemplateSpec
+	// template is what new pods are made of, and pods counts them.
+	template *corev1.Pod
+	pods     int
+	// prompt has controllers do at once what they would do some time, and did counts what they did.
+	prompt bool
+	did    int
+	// issuerAway has cert-manager issue nothing.
+	issuerAway bool
+	// proxy is what the pod's proxy has loaded, and presented the leaf that it showed last in a pass.
+	proxy     proxyState
+	presented string
+	// lags are the caches that lag behind, by kind.
+	lags map[string]*lag
+	// task is the one that runs.
+	task *tasks.Input
 	// deletes counts pods deleted, and latched is what each plan set out for, by plan.
 	deletes map[string]int
 	latched map[string]v1alpha1.Plan
-	// pods counts incarnations.
-	pods  int
-	story []string
+	story   []string
 }
 
 type fault string
@@ -103,12 +117,18 @@ func newWalk(t *testing.T, seed uint64) *walk {
 	if tls != nil {
 		objs = stamp(t, n, objs)
 	}
-	objs = append(objs, pair(t, n, secretTLS("own"), t0.Add(1000*time.Hour)))
+	time.Sleep(time.Until(t0))
 	k := &walk{world: newWorld(t, n, objs...), rand: r, faults: map[v1alpha1.TaskType]fault{}, deletes: map[string]int{},
-		latched: map[string]v1alpha1.Plan{}}
+		latched: map[string]v1alpha1.Plan{}, lags: map[string]*lag{}}
+	k.provide("own", pair(t, n, secretTLS("own"), t0.Add(1000*time.Hour)))
 	k.revisions = []corev1.PodTemplateSpec{k.statefulSet().Spec.Template}
-	k.engine.wire.run = k.runTask
+	k.template = k.livePod()
+	k.startPod(k.livePod())
+	k.letGo()
+	k.engine.opts.Client, k.engine.opts.Live = k.cache(), k.api()
+	k.engine.opts.Sidecar = &sidecar.Connector{Dialer: k, Tokens: anyToken{}}
 	k.engine.opts.OnPlanEnd = k.planEnded
+	k.engine.wire.run, k.engine.wire.served = k.runTask, tasks.ServedLeaf
 	return k
 }
 
@@ -123,17 +143,28 @@ func (k *walk) statefulSet() *appsv1.StatefulSet {
 	return &sts
 }
 
+// livePod is the pod; nil when there is none.
 func (k *walk) livePod() *corev1.Pod {
 	k.t.Helper()
 	var pod corev1.Pod
-	require.NoError(k.t, k.client.Get(k.t.Context(), client.ObjectKey{Namespace: key.Namespace, Name: resources.PodName(key.Name)}, &pod))
+	err := k.client.Get(k.t.Context(), client.ObjectKey{Namespace: key.Namespace, Name: resources.PodName(key.Name)}, &pod)
+	if apierrors.IsNotFound(err) {
+		return nil
+	}
+	require.NoError(k.t, err)
 	return &pod
+}
+
+// advance has time pass.
+func (k *walk) advance(d time.Duration) {
+	time.Sleep(d)
+	k.now = time.Now()
 }
 
 // happen is one thing that users, machines and other processes do.
 func (k *walk) happen() {
 	k.t.Helper()
-	switch k.rand.IntN(24) {
+	switch k.rand.IntN(32) {
 	case 0, 1:
 		image := fmt.Sprintf("seid:v%d", 1+k.rand.IntN(3))
 		k.tell("spec.image = %s", image)
@@ -154,18 +185,29 @@ func (k *walk) happen() {
 	case 11, 12:
 		k.tell("the driver dies, another one takes over")
 		k.handOver()
+		clear(k.lags) // it has read everything
 	case 13:
 		k.tell("the next write of the status is lost")
 		k.fail["patch status"] = errors.New("away")
 	case 14, 15:
 		by := time.Duration(k.rand.IntN(1200)) * time.Second
 		k.tell("%s pass", by)
-		k.now = k.now.Add(by)
+		k.advance(by)
 	case 16:
 		k.askToRetry()
 	case 17:
 		k.tell("the pod is evicted")
-		k.newPod()
+		k.removePod()
+	case 18, 19:
+		k.changeSecret()
+	case 20, 21, 22:
+		k.lagBehind()
+	case 23:
+		k.proxy.fault = []string{"", wrongLeaf, noTLS}[k.rand.IntN(3)]
+		k.tell("the proxy: %q", k.proxy.fault)
+	case 24:
+		k.issuerAway = !k.issuerAway
+		k.tell("cert-manager is away: %t", k.issuerAway)
 	}
 }
 
@@ -195,33 +237,48 @@ func (k *walk) askToRetry() {
 	})
 }
 
-// step is one pass, and what must hold after each.
+// step is one pass, or two for an event that comes twice, and what must hold after each.
 func (k *walk) step() Outcome {
 	k.t.Helper()
-	if k.rand.IntN(2) == 0 {
-		k.issue()
+	k.control()
+	node := k.node()
+	if l := k.lags["node"]; l != nil {
+		node = l.objects[key.Name].(*v1alpha1.SeiNode).DeepCopy()
 	}
+	out := k.pass(node)
+	if k.rand.IntN(8) == 0 {
+		out = k.pass(node)
+	}
+	k.catchUp()
+	did := k.did
+	if k.prompt {
+		k.control()
+	}
+	switch wait := out.RequeueAfter; {
+	case wait <= 0 || wait >= time.Hour:
+	case k.did > did: // a watch wakes it
+	case k.prompt || k.rand.IntN(2) == 0:
+		k.advance(wait)
+	default: // something wakes it earlier
+		k.advance(min(wait, time.Duration(k.rand.IntN(5))*time.Second))
+	}
+	return out
+}
+
+// pass is one pass.
+func (k *walk) pass(node *v1alpha1.SeiNode) Outcome {
+	k.t.Helper()
 	before, patches := k.node(), k.requests["patch status"]
-	out, err := k.engine.Pass(k.t.Context(), before)
-	if k.fail["patch status"] == nil {
+	k.presented = ""
+	out, err := k.engine.Pass(k.t.Context(), node)
+	if k.fail["patch status"] == nil && (k.lags["node"] == nil && node.ResourceVersion == before.ResourceVersion || !apierrors.IsConflict(err)) {
 		require.NoError(k.t, err)
 	}
 	delete(k.fail, "patch status")
-	after := k.node()
 	require.LessOrEqual(k.t, k.requests["patch status"]-patches, 1, "at most one status patch a pass")
-	if p := after.Status.Plan; p != nil {
-		first, seen := k.latched[p.ID]
-		if !seen {
-			first = *p.DeepCopy()
-			k.latched[p.ID] = first
-			k.tell("plan %s %s to %v", p.Kind, p.ID[:8], p.Target)
-		}
-		require.Equal(k.t, first.Target, p.Target, "the target of plan %s is latched", p.ID)
-		require.Equal(k.t, first.Previous, p.Previous, "what plan %s returns to is latched", p.ID)
-	}
-	if out.RequeueAfter > 0 && out.RequeueAfter < time.Hour {
-		k.now = k.now.Add(out.RequeueAfter)
-	}
+	after := k.node()
+	k.requireStamped(before, after)
+	k.requireLatched(after)
 	return out
 }
 
@@ -230,6 +287,9 @@ func (k *walk) recover() {
 	k.t.Helper()
 	k.tell("all is well again")
 	clear(k.faults)
+	clear(k.lags)
+	k.prompt, k.issuerAway, k.proxy.fault = true, false, ""
+	k.provide("own", pair(k.t, k.node(), secretTLS("own"), k.now.Add(1000*time.Hour)))
 	k.edit(func(n *v1alpha1.SeiNode) { n.Spec.Paused = false })
 	k.askToRetry()
 	var out Outcome
@@ -247,7 +307,6 @@ func (k *walk) recover() {
 	require.Equal(k.t, 200, k.health, "seid was let go")
 	require.Equal(k.t, k.statefulSet().Status.UpdateRevision, k.livePod().Labels[appsv1.StatefulSetRevisionLabel],
 		"an eviction would bring nothing new")
-	k.issue()
 	for range 3 { // whatever is said of a renewed certificate
 		k.step()
 	}
@@ -260,143 +319,4 @@ func (k *walk) recover() {
 	}
 	require.Len(k.t, k.ran, ran, "a settled node runs nothing")
 	require.Equal(k.t, patches, k.requests["patch status"], "a settled node writes nothing")
-}
-
-// planEnded checks what must hold when a plan ends.
-func (k *walk) planEnded(_ *v1alpha1.SeiNode, p *v1alpha1.Plan, outcome v1alpha1.PlanPhase) {
-	k.tell("plan %s %s %s %s", p.Kind, p.ID[:8], outcome, p.FailedTaskDetail)
-	if p.Kind == v1alpha1.NodeRollback && outcome == v1alpha1.PlanComplete {
-		require.Equal(k.t, p.Previous.ControllerRevision, k.statefulSet().Status.UpdateRevision,
-			"after a rollback the live template is the previous one")
-	}
-}
-
-// runTask is a task with its effects, unless a fault keeps it from them.
-func (k *walk) runTask(ctx context.Context, env *tasks.Env, in tasks.Input) (tasks.Result, error) {
-	switch k.faults[in.Task.Type] {
-	case waits:
-		return tasks.Wait("it takes its time"), nil
-	case errs:
-		return tasks.Result{}, errors.New("for now")
-	case terminal:
-		return tasks.Result{}, tasks.Terminalf("for good")
-	}
-	switch in.Task.Type {
-	case v1alpha1.TaskWaitForSidecarTLSSecret:
-		if tls := in.Task.Params.TLSSecret.TLS; tls.IssuerName != "" {
-			k.issue()
-		}
-	case v1alpha1.TaskApplyStatefulSet:
-		k.applyTemplate(in.Task.Params.StatefulSet)
-		return tasks.Completed(nil), nil
-	case v1alpha1.TaskReplacePod:
-		k.replacePod(in)
-		return tasks.Completed(nil), nil
-	case v1alpha1.TaskObserveImage:
-		if k.livePod().Spec.Containers[0].Image != in.Plan.Target.Image {
-			return tasks.Wait("another image runs"), nil
-		}
-	case v1alpha1.TaskObserveSidecarTLS:
-		if on := in.Plan.Target.SidecarTLS != nil; on != hasProxy(k.livePod()) {
-			return tasks.Wait("something else is served"), nil
-		}
-	case v1alpha1.TaskMarkReady:
-		k.letGo()
-	}
-	return k.run(ctx, env, in)
-}
-
-// issue is what cert-manager does about the node's Certificate, if there is one: it has the Secret hold what it says.
-func (k *walk) issue() {
-	k.t.Helper()
-	var cert cmv1.Certificate
-	name := resources.CertificateName(key.Name)
-	if k.client.Get(k.t.Context(), client.ObjectKey{Namespace: key.Namespace, Name: name}, &cert) != nil {
-		return
-	}
-	var secret corev1.Secret
-	err := k.client.Get(k.t.Context(), client.ObjectKey{Namespace: key.Namespace, Name: name}, &secret)
-	if err == nil && secret.Annotations[cmv1.IssuerNameAnnotationKey] == cert.Spec.IssuerRef.Name && leaf(k.t, &secret).NotAfter.After(k.now) {
-		return
-	}
-	k.tell("cert-manager issues for %s", cert.Spec.IssuerRef.Name)
-	issued := pair(k.t, k.node(), issuerTLS(cert.Spec.IssuerRef.Name), k.now.Add(12*time.Hour))
-	if err == nil { // an update: the fake API server counts the versions of a new object from one again
-		issued.ResourceVersion = secret.ResourceVersion
-		require.NoError(k.t, k.client.Update(k.t.Context(), issued))
-		return
-	}
-	k.put(issued)
-}
-
-func hasProxy(pod *corev1.Pod) bool {
-	for i := range pod.Spec.InitContainers {
-		if pod.Spec.InitContainers[i].Name == resources.ContainerProxy {
-			return true
-		}
-	}
-	return false
-}
-
-// applyTemplate is what an apply makes of the StatefulSet, and its controller of the status.
-func (k *walk) applyTemplate(p *v1alpha1.StatefulSetParams) {
-	sts := k.statefulSet()
-	if p.FromRevision != "" {
-		sts.Spec.Template = k.revisions[revisionIndex(p.FromRevision)]
-	} else {
-		sts.Spec.Template = resources.StatefulSet(resources.Owner{Namespace: key.Namespace, Name: key.Name}, *p.Template).Spec.Template
-	}
-	i := 0
-	for ; i < len(k.revisions) && !equality.Semantic.DeepEqual(k.revisions[i], sts.Spec.Template); i++ {
-		continue
-	}
-	if i == len(k.revisions) {
-		k.revisions = append(k.revisions, sts.Spec.Template)
-	}
-	sts.Status.UpdateRevision = fmt.Sprintf("r%d", i+1)
-	k.store(sts, sts.DeepCopy())
-}
-
-func revisionIndex(name string) int {
-	i := 0
-	_, _ = fmt.Sscanf(name, "r%d", &i)
-	return i - 1
-}
-
-// replacePod deletes the pod of another revision, once a plan, and only when its successor can start.
-func (k *walk) replacePod(in tasks.Input) {
-	if k.livePod().Labels[appsv1.StatefulSetRevisionLabel] == k.statefulSet().Status.UpdateRevision {
-		return
-	}
-	if p := in.Task.Params.ReplacePod.TLSSecret; p != nil {
-		var secret corev1.Secret
-		require.NoError(k.t, k.client.Get(k.t.Context(), client.ObjectKey{Namespace: key.Namespace, Name: p.SecretName}, &secret),
-			"a pod is deleted whose successor cannot start")
-	}
-	k.deletes[in.Plan.ID]++
-	require.Equal(k.t, 1, k.deletes[in.Plan.ID], "plan %s deletes a pod", in.Plan.ID)
-	k.newPod()
-}
-
-// newPod is a pod of the update revision, whose sidecar holds seid back.
-func (k *walk) newPod() {
-	sts, pod := k.statefulSet(), k.livePod()
-	k.pods++
-	pod.UID, pod.ResourceVersion = types.UID(fmt.Sprintf("pod-%d", k.pods)), ""
-	pod.Labels[appsv1.StatefulSetRevisionLabel] = sts.Status.UpdateRevision
-	pod.Spec = sts.Spec.Template.Spec
-	pod.Status.Conditions[0].Status = corev1.ConditionFalse
-	pod.Status.InitContainerStatuses[0].Ready = false
-	pod.Status.InitContainerStatuses[0].ContainerID = fmt.Sprintf("lab://%d", k.pods)
-	k.put(pod)
-	k.health = 503
-}
-
-// letGo is what mark-ready does: seid starts, and the pod becomes Ready.
-func (k *walk) letGo() {
-	k.pod(func(p *corev1.Pod) {
-		p.Status.Conditions[0].Status = corev1.ConditionTrue
-		p.Status.InitContainerStatuses[0].Ready = true
-	})
-	k.health = 200
 }
