@@ -38,14 +38,16 @@ func TestSequences(t *testing.T) {
 	s.operated = true
 	first, count = number(s, "SEQUENCE", first), max(count, number(s, "SEQUENCES", count))
 	s.chainBudget(10 * batch)
-	eyes := s.watchPlans()
+	eyes, ca := s.watchNamespace(), s.authority()
 	offset := s.auditSize()
 	stop := s.mortalOperator(uint64(first))
 	for from := first; from < first+count; from += batch {
-		s.runBatch(from, min(batch, first+count-from), eyes)
+		s.runBatch(from, min(batch, first+count-from), eyes, ca)
 	}
 	stop()
-	s.requireOneDeletePerPlan(offset, eyes)
+	s.requireGatedDeletes(offset, eyes)
+	s.requireRollbacks(eyes)
+	require.NotZero(s, eyes.stamped(), "no stamp was compared with a handshake")
 }
 
 // mortalOperator runs an operator that is killed, as by kill -9, at random moments, until stop is called.
@@ -73,12 +75,12 @@ func (s *S) mortalOperator(seed uint64) (stop func()) {
 }
 
 // runBatch has n nodes go through the sequences from..from+n-1 and requires that all of them settle.
-func (s *S) runBatch(from, n int, eyes *planWatch) {
+func (s *S) runBatch(from, n int, eyes *eyes, ca *authority) {
 	s.Helper()
 	begun := time.Now()
 	var all sync.WaitGroup
 	for seed := from; seed < from+n; seed++ {
-		w := &wanderer{s: s, rand: rand.New(rand.NewPCG(uint64(seed), 0)), seed: seed, name: fmt.Sprintf("s-%d", seed)}
+		w := &wanderer{s: s, rand: rand.New(rand.NewPCG(uint64(seed), 0)), seed: seed, name: fmt.Sprintf("s-%d", seed), eyes: eyes, ca: ca}
 		all.Go(w.wander)
 	}
 	all.Wait()
@@ -94,7 +96,7 @@ func (s *S) runBatch(from, n int, eyes *planWatch) {
 		require.Equal(s, version, (&Node{s: s, name: name}).get().ResourceVersion, "a settled node is not written: %s", name)
 		s.delete(name, &v1alpha1.SeiNode{})
 	}
-	require.Empty(s, eyes.wrongs())
+	require.Empty(s, eyes.wrongs(), "SEQUENCE=N replays the one of node s-N")
 	s.Logf("sequences %d to %d: %.0fs", from, from+n-1, time.Since(begun).Seconds())
 }
 
@@ -104,6 +106,8 @@ type wanderer struct {
 	rand  *rand.Rand
 	seed  int
 	name  string
+	eyes  *eyes
+	ca    *authority
 	story []string
 }
 
@@ -120,6 +124,8 @@ func (w *wanderer) wander() {
 		}
 	}()
 	node := w.s.manifest(w.name)
+	w.provide(true)
+	w.issue(true)
 	if w.rand.IntN(2) == 0 {
 		node.Spec.Sidecar = &v1alpha1.SidecarConfig{TLS: byIssuer(issuerA)}
 	}
@@ -136,6 +142,8 @@ func (w *wanderer) wander() {
 	}
 	w.tell("all is well again")
 	w.heal()
+	w.provide(true)
+	w.issue(true)
 	w.edit(func(o *v1alpha1.SeiNode) { o.Spec.Paused = false })
 	settled = w.until(func(o *v1alpha1.SeiNode) bool {
 		want := drift.Target(o)
@@ -153,13 +161,14 @@ func (w *wanderer) wander() {
 
 // happen is one thing that users and machines do.
 func (w *wanderer) happen() {
-	switch w.rand.IntN(13) {
+	switch w.rand.IntN(16) {
 	case 0, 1:
 		image := []string{imageV1, imageV2}[w.rand.IntN(2)]
 		w.tell("image %s", image)
 		w.edit(func(o *v1alpha1.SeiNode) { o.Spec.Image = image })
 	case 2, 3, 4, 5:
-		tls := []*v1alpha1.SidecarTLSConfig{nil, byIssuer(issuerA), byIssuer(issuerB)}[w.rand.IntN(3)]
+		own := &v1alpha1.SidecarTLSConfig{IssuerName: w.issuer(), IssuerKind: v1alpha1.IssuerKindIssuer}
+		tls := []*v1alpha1.SidecarTLSConfig{nil, byIssuer(issuerA), byIssuer(issuerB), own, bySecret(w.secret()), bySecret(w.secret())}[w.rand.IntN(6)]
 		consent := w.rand.IntN(2) == 0
 		w.tell("TLS %s, consent %t", tls, consent)
 		w.edit(func(o *v1alpha1.SeiNode) {
@@ -176,7 +185,7 @@ func (w *wanderer) happen() {
 		f := [][2]string{{proxy, "crash-loop"}, {proxy, "wrong-leaf"}, {proxy, "no-tls"}, {proxy, "forbid"},
 			{sidecar, "refuse-mark-ready"}, {sidecar, "status-503"}, {seid, "catching-up"}}[w.rand.IntN(7)]
 		w.tell("%s: %s", f[0], f[1])
-		w.s.registry(w.s.Context(), http.MethodPut, w.faults(f[0])+"/"+f[1], map[string]any{})
+		w.disturb(func() { w.s.registry(w.s.Context(), http.MethodPut, w.faults(f[0])+"/"+f[1], map[string]any{}) })
 	case 9:
 		w.tell("no fault")
 		w.heal()
@@ -189,15 +198,23 @@ func (w *wanderer) happen() {
 	case 12:
 		w.tell("the Secret is deleted")
 		w.remove(w.name+"-sidecar-tls", &corev1.Secret{})
+	case 13, 14:
+		w.changeSecret()
+	case 15:
+		there := w.rand.IntN(2) == 0
+		w.tell("its Issuer is there: %t", there)
+		w.issue(there)
 	}
 }
 
 func (w *wanderer) faults(container string) string { return w.s.ns + "/" + w.name + "-0/" + container }
 
 func (w *wanderer) heal() {
-	for _, c := range []string{proxy, sidecar, seid} {
-		w.s.registry(w.s.Context(), http.MethodDelete, w.faults(c), nil)
-	}
+	w.disturb(func() {
+		for _, c := range []string{proxy, sidecar, seid} {
+			w.s.registry(w.s.Context(), http.MethodDelete, w.faults(c), nil)
+		}
+	})
 }
 
 func (w *wanderer) node() *v1alpha1.SeiNode {
@@ -220,9 +237,11 @@ func (w *wanderer) edit(change func(*v1alpha1.SeiNode)) {
 func (w *wanderer) remove(name string, o client.Object) {
 	o.SetName(name)
 	o.SetNamespace(w.s.ns)
-	if err := client.IgnoreNotFound(w.s.client.Delete(w.s.Context(), o)); err != nil {
-		w.tell("deleting %s: %v", name, err)
-	}
+	w.disturb(func() {
+		if err := client.IgnoreNotFound(w.s.client.Delete(w.s.Context(), o)); err != nil {
+			w.tell("deleting %s: %v", name, err)
+		}
+	})
 }
 
 // until waits for the node to be as check wants it, and says whether it came to that.

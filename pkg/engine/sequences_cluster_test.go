@@ -38,6 +38,9 @@ func (k *walk) runTask(ctx context.Context, env *tasks.Env, in tasks.Input) (tas
 	case terminal:
 		return tasks.Result{}, tasks.Terminalf("for good")
 	}
+	if in.Task.Type == v1alpha1.TaskReplacePod && !k.prompt && k.rand.IntN(3) == 0 {
+		k.changeSecret() // since the gate of this very pass
+	}
 	k.task = &in
 	defer func() { k.task = nil }()
 	switch in.Task.Type {
