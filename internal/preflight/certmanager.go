@@ -9,7 +9,6 @@ import (
 	cmv1 "github.com/cert-manager/cert-manager/pkg/apis/certmanager/v1"
 	appsv1 "k8s.io/api/apps/v1"
 	coordinationv1 "k8s.io/api/coordination/v1"
-	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 )
 
@@ -139,22 +138,35 @@ func deploymentOf(d *appsv1.Deployment) Deployment {
 
 // stalled finds requests that nobody acts on, in a namespace or in all, and issuers that nobody has judged.
 func (c *Collector) stalled(ctx context.Context, namespace string) []string {
-	var out []string
-	old := func(t metav1.Time) bool { return c.Now().Sub(t.Time) > certManagerPatience }
-	var requests cmv1.CertificateRequestList
-	if c.Client.List(ctx, &requests, client.InNamespace(namespace)) == nil {
-		for i := range requests.Items {
-			if r := &requests.Items[i]; len(r.Status.Conditions) == 0 && old(r.CreationTimestamp) {
-				out = append(out, fmt.Sprintf("CertificateRequest %s/%s", r.Namespace, r.Name))
-			}
-		}
-	}
+	out := c.stalledRequests(ctx, namespace)
 	for _, i := range c.issuers(ctx, namespace) {
 		if i.Ready == "" && c.Now().Sub(i.Since) > certManagerPatience {
 			out = append(out, i.String())
 		}
 	}
 	return out
+}
+
+// stalledRequests are those that nobody has acted on, in a namespace or in all. They come in portions: each has a certificate
+// or two in it, and there is at least one for each node.
+func (c *Collector) stalledRequests(ctx context.Context, namespace string) []string {
+	const portion = 250
+	var out []string
+	next := ""
+	for {
+		var list cmv1.CertificateRequestList
+		if c.Client.List(ctx, &list, client.InNamespace(namespace), client.Limit(portion), client.Continue(next)) != nil {
+			return out
+		}
+		for i := range list.Items {
+			if r := &list.Items[i]; len(r.Status.Conditions) == 0 && c.Now().Sub(r.CreationTimestamp.Time) > certManagerPatience {
+				out = append(out, fmt.Sprintf("CertificateRequest %s/%s", r.Namespace, r.Name))
+			}
+		}
+		if next = list.Continue; next == "" {
+			return out
+		}
+	}
 }
 
 // checkCertManagerInstalled: the kinds that a plan writes and reads are served.

@@ -78,50 +78,75 @@ func clientAccessLine(access []Access, ns string) Line {
 }
 
 // checkRights: the caller may do each thing that the plan takes.
-func checkRights(f *NodeFacts) Line {
-	lacking, unknown := missing(f.Access)
+func checkRights(f *NodeFacts) Line { return rightsLine(f.Access, f.Me) }
+
+// rightsLine says what the caller may not do. What is the same in several namespaces is said once.
+func rightsLine(access []Access, me Read[Me]) Line {
+	lacking, unknown := missing(access)
 	if len(lacking) == 0 {
 		if unknown != nil {
 			return cannotTell("what you may do", unknown)
 		}
-		return ok(fmt.Sprintf("you may do all that it takes (%d rights)", len(f.Access)))
+		return ok(fmt.Sprintf("you may do all that it takes (%d rights)", len(access)))
 	}
 	var parts []string
+	where := map[string][]string{}
 	for _, ns := range slices.Sorted(maps.Keys(lacking)) {
-		parts = append(parts, fmt.Sprintf("%s in namespace %s", lacking[ns], ns))
+		if where[lacking[ns]] = append(where[lacking[ns]], ns); len(where[lacking[ns]]) == 1 {
+			parts = append(parts, lacking[ns])
+		}
 	}
-	return failed(fmt.Sprintf("you (%s) may not: %s", f.user(), strings.Join(parts, "; ")), f.grant(lacking))
+	for i, what := range parts {
+		parts[i] = what + " " + inNamespaces(where[what])
+	}
+	return failed(fmt.Sprintf("you (%s) may not: %s", userOf(me), strings.Join(parts, "; ")), grant(access, userOf(me)))
 }
 
-func (f *NodeFacts) user() string {
-	if f.Me.State == Found {
-		return f.Me.Value.User
+// inNamespaces is "in namespace a", or "in namespaces a, b and 3 more".
+func inNamespaces(names []string) string {
+	if len(names) == 1 {
+		return "in namespace " + names[0]
 	}
-	return "USER"
+	return "in namespaces " + few(names)
 }
 
 // grant is what somebody with more rights runs. The names of the bindings say for whom they are.
-func (f *NodeFacts) grant(lacking map[string]string) string {
-	who := "--user=" + f.user()
-	name := "seictl-driver-" + strings.Trim(strings.Map(func(r rune) rune {
+func grant(access []Access, user string) string {
+	who := "--user=" + user
+	name := strings.Trim(strings.Map(func(r rune) rune {
 		if r >= 'a' && r <= 'z' || r >= '0' && r <= '9' {
 			return r
 		}
 		return '-'
-	}, strings.ToLower(f.user())), "-")
-	if account, isAccount := strings.CutPrefix(f.user(), "system:serviceaccount:"); isAccount {
+	}, strings.ToLower(user)), "-")
+	if account, isAccount := strings.CutPrefix(user, "system:serviceaccount:"); isAccount {
 		who = "--serviceaccount=" + account
-		name = "seictl-driver-" + strings.ReplaceAll(account, ":", "-")
+		name = strings.ReplaceAll(account, ":", "-")
 	}
 	var out []string
-	for _, ns := range slices.Sorted(maps.Keys(lacking)) {
-		role := "--clusterrole=seictl-driver"
-		if ns == settings.Namespace {
-			role = "--role=seictl-driver"
+	for _, a := range access {
+		if a.Allowed || a.Err != nil {
+			continue
 		}
-		out = append(out, fmt.Sprintf("kubectl create rolebinding %s %s %s -n %s", name, role, who, ns))
+		role, kind := roleFor(a.Right)
+		command := fmt.Sprintf("kubectl create rolebinding %s-%s --%s=%s %s -n %s", role, name, kind, role, who, a.Namespace)
+		if !slices.Contains(out, command) {
+			out = append(out, command)
+		}
 	}
+	slices.Sort(out)
 	return strings.Join(out, " && ")
+}
+
+// roleFor is the role of `seictl install base` that has a right.
+func roleFor(r Right) (name, kind string) {
+	switch {
+	case r.Namespace != settings.Namespace:
+		return "seictl-driver", "clusterrole"
+	case r.Resource == "configmaps" || strings.HasPrefix(r.Name, rolloutLease):
+		return "seictl-fleet", "role"
+	}
+	return "seictl-driver", "role"
 }
 
 // gitOps are tools that write objects from a repository, and how they mark what is theirs.
@@ -217,19 +242,23 @@ func humans(n *v1alpha1.SeiNode) string {
 	return " by itself; written before with " + few(out)
 }
 
-// checkOperator: somebody is there when a pod is rescheduled at night.
-func checkOperator(o Operator) Line {
+// applies is what acts where it is not a rollout.
+const applies = "node apply"
+
+// checkOperator: somebody is there when a pod is rescheduled at night. who is what edits the nodes, and drives them where no
+// operator does.
+func checkOperator(o Operator, who string) Line {
 	name := lock.Namespace + "/" + operatorDeployment
 	switch {
 	case o.leads():
-		return ok(lock.ParseHolder(o.Lease.Value.Holder).Display() + " drives: node apply edits, and watches it work")
+		return ok(lock.ParseHolder(o.Lease.Value.Holder).Display() + " drives: " + who + " edits, and watches it work")
 	case o.installed() && o.Deployment.Value.Available == 0:
 		return failed("Deployment "+name+" has no available pod: nobody would carry out the plan; see to it, or add --drive",
 			fmt.Sprintf("kubectl rollout status deployment %s -n %s --timeout=2m", operatorDeployment, lock.Namespace))
 	case o.installed():
-		return ok("Deployment " + name + " drives: node apply edits, and watches it work")
+		return ok("Deployment " + name + " drives: " + who + " edits, and watches it work")
 	case o.Deployment.State == Absent:
-		return warning("no operator is installed: node apply drives, and a pod that is rescheduled later waits for somebody's mark-ready",
+		return warning("no operator is installed: "+who+" drives, and a pod that is rescheduled later waits for somebody's mark-ready",
 			"seictl install operator --image IMAGE --apply")
 	}
 	return cannotTell("whether an operator is installed", o.Deployment.Err)

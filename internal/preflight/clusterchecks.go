@@ -36,7 +36,7 @@ var clusterChecks = []clusterCheck{
 	{CategoryRBAC, "client-account", false, one(func(f *ClusterFacts) Line { return checkClient(f.Client) })},
 	{CategoryRBAC, "client-access", false, checkClientAccesses},
 	{CategoryRBAC, "node-token-review", false, checkNodeReviews},
-	{CategoryOperator, "operator", false, one(func(f *ClusterFacts) Line { return checkOperator(f.Operator) })},
+	{CategoryOperator, "operator", false, one(func(f *ClusterFacts) Line { return checkOperator(f.Operator, applies) })},
 	{CategoryImages, "images-set", false, one(checkImagesSet)},
 	{CategoryImages, "images-pulled", false, checkPulls},
 	{CategoryNodes, "nodes-updated", false, checkNodesUpdated},
@@ -145,11 +145,10 @@ func checkAccounts(f *ClusterFacts) []Line {
 	var bad []Line
 	var unseen []string
 	for _, ns := range f.Namespaces {
-		switch ns.ServiceAccount.State {
-		case Found:
-		case Absent:
-			bad = append(bad, failed(fmt.Sprintf("ServiceAccount %s not found in namespace %s: the pods of nodes need it", account, ns.Name),
-				prepareNamespace(ns.Name, account, false)))
+		switch l := accountLine(ns.ServiceAccount, ns.Name, account); l.Result {
+		case OK:
+		case Failed:
+			bad = append(bad, l)
 		default:
 			unseen = append(unseen, ns.Name)
 		}
@@ -164,10 +163,7 @@ func checkInstallRights(f *ClusterFacts) Line {
 	lacking, unknown := missing(f.Install)
 	switch {
 	case len(lacking) > 0:
-		who := "USER"
-		if f.Me.State == Found {
-			who = f.Me.Value.User
-		}
+		who := userOf(f.Me)
 		return failed(fmt.Sprintf("you (%s) may not %s", who, strings.Join(sortedValues(lacking), "; ")),
 			"kubectl create clusterrolebinding seictl-installer --clusterrole=cluster-admin --user="+who)
 	case unknown != nil:

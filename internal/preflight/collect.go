@@ -95,6 +95,14 @@ func (c *Collector) schemas(ctx context.Context) Read[Schemas] {
 // Me is who the caller is.
 type Me struct{ User string }
 
+// userOf is the caller as a command names them.
+func userOf(me Read[Me]) string {
+	if me.State == Found {
+		return me.Value.User
+	}
+	return "USER"
+}
+
 func (c *Collector) me(ctx context.Context) Read[Me] {
 	return ask(c, "me", func() Read[Me] {
 		r, err := c.Kube.AuthenticationV1().SelfSubjectReviews().Create(ctx, &authnv1.SelfSubjectReview{}, metav1.CreateOptions{})

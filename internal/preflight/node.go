@@ -182,7 +182,7 @@ var nodeChecks = []nodeCheck{
 	// Who does it.
 	{"your-rights", checkRights},
 	{"other-writers", checkWriters},
-	{"operator", func(f *NodeFacts) Line { return checkOperator(f.Operator) }},
+	{"operator", func(f *NodeFacts) Line { return checkOperator(f.Operator, applies) }},
 	{"objects", checkObjects},
 }
 
@@ -246,21 +246,27 @@ var editSettings = fmt.Sprintf("kubectl edit configmap %s -n %s", settings.Confi
 
 // checkSettings: the settings can be read and name the images that the plan needs.
 func checkSettings(f *NodeFacts) Line {
-	where := fmt.Sprintf("ConfigMap %s/%s", settings.Namespace, settings.ConfigMapName)
-	switch f.Settings.State {
-	case Found:
-	case Absent:
-		if err := resources.CheckImages(f.Node, f.Target, f.Settings.Value); err != nil {
-			return failed(where+" not found, and the defaults do not do: "+oneLine(err), "seictl install base --apply")
-		}
-		return warning(where+" not found: the default settings are used", "seictl install base --apply")
-	case Broken:
-		return failed(short(f.Settings.Err), editSettings)
-	default:
-		return cannotTell("what the settings are", f.Settings.Err)
-	}
+	lacking := ""
 	if err := resources.CheckImages(f.Node, f.Target, f.Settings.Value); err != nil {
-		return failed(oneLine(err), editSettings)
+		lacking = oneLine(err)
+	}
+	return settingsLine(f.Settings.State, f.Settings.Err, lacking)
+}
+
+// settingsLine says how the reading of the settings went, and which images they lack.
+func settingsLine(state State, err error, lacking string) Line {
+	where := fmt.Sprintf("ConfigMap %s/%s", settings.Namespace, settings.ConfigMapName)
+	switch {
+	case state == Absent && lacking != "":
+		return failed(where+" not found, and the defaults do not do: "+lacking, "seictl install base --apply")
+	case state == Absent:
+		return warning(where+" not found: the default settings are used", "seictl install base --apply")
+	case state == Broken:
+		return failed(short(err), editSettings)
+	case state != Found:
+		return cannotTell("what the settings are", err)
+	case lacking != "":
+		return failed(lacking, editSettings)
 	}
 	return ok("the settings name every image that the plan needs")
 }
@@ -268,12 +274,15 @@ func checkSettings(f *NodeFacts) Line {
 func oneLine(err error) string { return strings.ReplaceAll(err.Error(), "\n", "; ") }
 
 func checkServiceAccount(f *NodeFacts) Line {
-	ns, name := f.Node.Namespace, f.Settings.Value.NodeServiceAccount
-	switch f.ServiceAccount.State {
+	return accountLine(f.ServiceAccount, f.Node.Namespace, f.Settings.Value.NodeServiceAccount)
+}
+
+func accountLine(account Read[bool], ns, name string) Line {
+	switch account.State {
 	case Found:
 		return ok("ServiceAccount " + name + " exists")
 	case Absent:
 		return failed(fmt.Sprintf("ServiceAccount %s not found in namespace %s: the pods of nodes need it", name, ns), prepareNamespace(ns, name, false))
 	}
-	return cannotTell("whether ServiceAccount "+name+" exists", f.ServiceAccount.Err)
+	return cannotTell("whether ServiceAccount "+name+" exists", account.Err)
 }

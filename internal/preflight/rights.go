@@ -123,13 +123,20 @@ func (n Need) Rights() []Right {
 	if n.Drives && n.Plan != nil {
 		out = append(out, n.driving()...)
 	}
-	var unique []Right
-	for _, r := range out {
-		if !slices.Contains(unique, r) {
-			unique = append(unique, r)
+	return unique(out)
+}
+
+// unique are rights without those that were there before.
+func unique(rs []Right) []Right {
+	var out []Right
+	seen := map[Right]bool{}
+	for _, r := range rs {
+		if !seen[r] {
+			seen[r] = true
+			out = append(out, r)
 		}
 	}
-	return unique
+	return out
 }
 
 func (n Need) driving() []Right {
