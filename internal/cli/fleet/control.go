@@ -23,6 +23,8 @@ type ControlOptions struct {
 	Output   output.Format
 	// Yes answers the question beforehand; of undo.
 	Yes, DryRun bool
+
+	stream *stream
 }
 
 func control(f *factory.Factory, formats ...string) *ControlOptions {
@@ -42,7 +44,13 @@ func (o *ControlOptions) command(use, short, long string, run func(context.Conte
 			if runF != nil {
 				return runF(cmd.Context(), o)
 			}
-			return run(cmd.Context(), o)
+			if o.DryRun {
+				return run(cmd.Context(), o)
+			}
+			return streaming(o.Factory, &o.Output, Event{Rollout: o.Name, Chain: o.Chain}, func(s *stream) error {
+				o.stream = s
+				return run(cmd.Context(), o)
+			})
 		},
 	}
 	cmd.Flags().StringVar(&o.Chain, "chain", "", "the latest rollout of a chain")
@@ -159,7 +167,7 @@ func resumeRun(ctx context.Context, o *ControlOptions) error {
 	}
 	ctx, cancel := factory.WithTimeout(ctx, o.Driving.Timeout)
 	defer cancel()
-	s := &session{Factory: o.Factory, cluster: c, store: &store{cluster: c}, flags: &o.Driving, output: &o.Output}
+	s := &session{Factory: o.Factory, cluster: c, store: &store{cluster: c}, flags: &o.Driving, output: &o.Output, stream: o.stream}
 	e, err := s.store.find(ctx, o.Name, o.Chain, func(r *fleet.Record) bool { return r.State.Open() }, " that is not at its end")
 	if err != nil {
 		return err

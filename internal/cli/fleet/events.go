@@ -1,9 +1,17 @@
 package fleet
 
 import (
+	"encoding/json"
+	"fmt"
+	"io"
 	"regexp"
+	"strings"
+	"sync"
 	"time"
 
+	"sei.io/seictl/internal/cli/exit"
+	"sei.io/seictl/internal/cli/factory"
+	"sei.io/seictl/internal/cli/output"
 	"sei.io/seictl/pkg/fleet"
 )
 
@@ -26,7 +34,8 @@ type Event struct {
 	Version string    `json:"version,omitempty"`
 	Type    string    `json:"type"`
 	Time    time.Time `json:"time"`
-	// Rollout, Chain, Action, Nodes and Waves are those of the rollout; type rollout.
+	// Rollout, Chain, Action, Nodes and Waves are those of the rollout; type rollout. A wave has Nodes, an end may have the first
+	// three.
 	Rollout string `json:"rollout,omitempty"`
 	Chain   string `json:"chain,omitempty"`
 	Action  string `json:"action,omitempty"`
@@ -40,7 +49,7 @@ type Event struct {
 	// State of the rollout, with Reason; types state and end.
 	State  fleet.State `json:"state,omitempty"`
 	Reason string      `json:"reason,omitempty"`
-	// Detail says what a node waits for or why it failed, or is the text of a notice.
+	// Detail says what a node waits for or why it failed, or is the text of a notice; of a rollout whether it is new.
 	Detail string `json:"detail,omitempty"`
 	// Counts of nodes by outcome, Causes of failures, nodes Left alone, the ExitCode and the Next command; type end.
 	Counts   map[fleet.Outcome]int `json:"counts,omitempty"`
@@ -49,6 +58,50 @@ type Event struct {
 	ExitCode *int                  `json:"exitCode,omitempty"`
 	Next     string                `json:"next,omitempty"`
 }
+
+// stream is where the events of one command go as JSON, whoever tells them: the first line has the version.
+type stream struct {
+	out io.Writer
+
+	mu           sync.Mutex
+	begun, ended bool
+}
+
+func (s *stream) write(e Event) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if !s.begun {
+		e.Version = EventsVersion
+	}
+	data, err := json.Marshal(e)
+	if err != nil {
+		return
+	}
+	s.begun, s.ended = true, s.ended || e.Type == eventEnd
+	fmt.Fprintln(s.out, string(data))
+}
+
+// streaming runs a command whose -o json is a stream of events: however early it ends, the stream has its first line and its
+// end. about is what is known beforehand.
+func streaming(f *factory.Factory, format *output.Format, about Event, run func(*stream) error) error {
+	s := &stream{out: f.Out}
+	err := run(s)
+	if format.String() == output.JSON && !s.ended {
+		s.write(earlyEnd(about, err, f.Now()))
+	}
+	return err
+}
+
+// earlyEnd is the end of a command that did not come to drive a rollout.
+func earlyEnd(about Event, err error, at time.Time) Event {
+	e, code := about, exit.Code(err)
+	e.Type, e.Time, e.ExitCode = eventEnd, at.UTC(), &code
+	e.Reason, e.Next, _ = strings.Cut(exit.Message(err), nextCommand)
+	return e
+}
+
+// nextCommand is what stands in an error before the next command.
+const nextCommand = "; next: "
 
 // changing are the parts of a detail that change all the time without telling anything new.
 var changing = regexp.MustCompile(`\(?(height )?\d+\)?`)

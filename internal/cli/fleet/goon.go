@@ -31,8 +31,8 @@ func (s *session) goOn(ctx context.Context, e *entry, p *proposal, a answers) er
 			return err
 		}
 		if !a.yes {
-			if err := s.left(r, p); err != nil {
-				return err
+			if !s.output.Machine() {
+				recordText(s.Notices(), s.now(r, p), s.Now())
 			}
 			if err := s.Confirm(fmt.Sprintf("Go on with rollout %s?", r.Name)); err != nil {
 				return err
@@ -47,15 +47,20 @@ func (s *session) isPaused(r *fleet.Record) error {
 	return exit.Errorf(exit.Paused, "rollout %s is %s; nothing was changed; next: %s", r.Name, stateText(r), s.command("resume", r.Chain))
 }
 
-// left shows how far a rollout is.
+// left shows how far a rollout is, to whoever asked for nothing else.
 func (s *session) left(r *fleet.Record, p *proposal) error {
+	if !s.output.Machine() {
+		recordText(s.Printer(), s.now(r, p), s.Now())
+		return nil
+	}
+	return s.output.Write(s.Out, statusOf(s.now(r, p), p.observed))
+}
+
+// now is a record as it is with what was observed.
+func (s *session) now(r *fleet.Record, p *proposal) *fleet.Record {
 	now := r.Clone()
 	fleet.Refresh(now, viewOf(p.observed, s.Now()))
-	if s.output.Machine() {
-		return s.output.Write(s.Out, statusOf(now, p.observed))
-	}
-	recordText(s.Notices(), now, s.Now())
-	return nil
+	return now
 }
 
 // resume goes on with a rollout under the locks, as it is stored by then. Only with unpause does it go on with one that is

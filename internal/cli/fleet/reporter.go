@@ -1,9 +1,7 @@
 package fleet
 
 import (
-	"encoding/json"
 	"fmt"
-	"io"
 	"strings"
 	"sync"
 	"time"
@@ -19,23 +17,22 @@ import (
 type reporter struct {
 	notices *ui.Printer
 	// stream is where JSON goes; nil for text.
-	stream io.Writer
+	stream *stream
 	now    func() time.Time
 	begun  time.Time
 
 	mu        sync.Mutex
 	live      *ui.Live
 	record    *fleet.Record
-	first     bool
 	lastError string
 	stop      chan struct{}
 	stopped   sync.Once
 }
 
 func newReporter(f *factory.Factory, format *output.Format) *reporter {
-	r := &reporter{notices: f.Notices(), now: f.Now, begun: f.Now(), first: true, stop: make(chan struct{})}
+	r := &reporter{notices: f.Notices(), now: f.Now, begun: f.Now(), stop: make(chan struct{})}
 	if format.String() == output.JSON {
-		r.stream = f.Out
+		r.stream = &stream{out: f.Out}
 		return r
 	}
 	if f.Terminal.Err {
@@ -122,13 +119,7 @@ func (r *reporter) tell(e Event) {
 	}
 	e.Time = e.Time.UTC()
 	if r.stream != nil {
-		if r.first {
-			e.Version, r.first = EventsVersion, false
-		}
-		data, err := json.Marshal(e)
-		if err == nil {
-			fmt.Fprintln(r.stream, string(data))
-		}
+		r.stream.write(e)
 		return
 	}
 	text := r.text(e)

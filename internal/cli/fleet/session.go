@@ -28,6 +28,8 @@ type session struct {
 	store   *store
 	flags   *DriveFlags
 	output  *output.Format
+	// stream is that of the command; nil for one of its own.
+	stream *stream
 	// replaces is the rollout whose place the new one takes.
 	replaces *entry
 	// older are the rollouts that were, the latest first.
@@ -104,12 +106,21 @@ func (s *session) who(ctx context.Context) string {
 func (s *session) runner(p *proposal) *runner {
 	r := &runner{
 		Factory: s.Factory, cluster: s.cluster, settings: p.settings, store: s.store, flags: s.flags,
-		report: newReporter(s.Factory, s.output), wake: make(chan struct{}, 1),
+		report: s.reporter(), wake: make(chan struct{}, 1),
 		nodes:       map[types.NamespacedName]*v1alpha1.SeiNode{},
 		deployments: map[types.NamespacedName]*v1alpha1.SeiNodeDeployment{},
 	}
 	r.know(p.observed)
 	r.prober = &lazyProber{session: s}
+	return r
+}
+
+// reporter tells of what the session does; as JSON, in the one stream of the command.
+func (s *session) reporter() *reporter {
+	r := newReporter(s.Factory, s.output)
+	if r.stream != nil && s.stream != nil {
+		r.stream = s.stream
+	}
 	return r
 }
 
@@ -141,10 +152,14 @@ func (l *lazyProber) Chain(ctx context.Context, pod fleet.Pod) (int64, bool, err
 func (s *session) nothing(p *proposal) error {
 	code, why := leftCode(p.record)
 	if s.output.Machine() {
-		report := newReporter(s.Factory, s.output)
+		report := s.reporter()
 		report.start(p.record, "nothing to do")
 		report.mu.Lock()
-		report.tell(Event{Type: eventEnd, State: fleet.Complete, Left: p.record.Left, ExitCode: &code, Reason: "nothing to do"})
+		end := Event{Type: eventEnd, Chain: p.record.Chain, State: fleet.Complete, Left: p.record.Left, ExitCode: &code, Reason: "nothing to do"}
+		if why != "" {
+			end.Reason, end.Next = why, s.command("plan", p.record.Chain)
+		}
+		report.tell(end)
 		report.mu.Unlock()
 		return exit.Silent(code)
 	}
@@ -191,7 +206,7 @@ func (s *session) finish(r *runner, ended error) error {
 	}
 	if s.output.Machine() {
 		r.report.mu.Lock()
-		r.report.tell(Event{Type: eventEnd, Rollout: record.Name, State: record.State, Reason: record.Reason, Counts: record.Count(),
+		r.report.tell(Event{Type: eventEnd, Rollout: record.Name, Chain: record.Chain, Action: record.Action, State: record.State, Reason: record.Reason, Counts: record.Count(),
 			Causes: record.Causes(), Left: record.Left, ExitCode: &code, Next: next})
 		r.report.mu.Unlock()
 	} else if ended == nil {

@@ -89,7 +89,15 @@ func (o *ToggleOptions) command(runF func(context.Context, *ToggleOptions) error
 			if runF != nil {
 				return runF(cmd.Context(), o)
 			}
-			return toggleRun(cmd.Context(), o)
+			if err := o.Target.Validate(); err != nil {
+				return err
+			}
+			if o.DryRun {
+				return toggleRun(cmd.Context(), o, nil)
+			}
+			return streaming(o.Factory, &o.Output, Event{Chain: o.Selection.Chain, Action: o.Action}, func(s *stream) error {
+				return toggleRun(cmd.Context(), o, s)
+			})
 		},
 	}
 	fs := cmd.Flags()
@@ -103,17 +111,14 @@ func (o *ToggleOptions) command(runF func(context.Context, *ToggleOptions) error
 	return cmd
 }
 
-func toggleRun(ctx context.Context, o *ToggleOptions) error {
-	if err := o.Target.Validate(); err != nil {
-		return err
-	}
+func toggleRun(ctx context.Context, o *ToggleOptions, events *stream) error {
 	c, err := o.Cluster()
 	if err != nil {
 		return err
 	}
 	ctx, cancel := factory.WithTimeout(ctx, o.Driving.Timeout)
 	defer cancel()
-	s := &session{Factory: o.Factory, cluster: c, store: &store{cluster: c}, flags: &o.Driving, output: &o.Output}
+	s := &session{Factory: o.Factory, cluster: c, store: &store{cluster: c}, flags: &o.Driving, output: &o.Output, stream: events}
 	p, open, err := o.prepare(ctx, s)
 	if err != nil {
 		return err

@@ -35,7 +35,7 @@ func undoRun(ctx context.Context, o *ControlOptions) error {
 	}
 	ctx, cancel := factory.WithTimeout(ctx, o.Driving.Timeout)
 	defer cancel()
-	s := &session{Factory: o.Factory, cluster: c, store: &store{cluster: c}, flags: &o.Driving, output: &o.Output}
+	s := &session{Factory: o.Factory, cluster: c, store: &store{cluster: c}, flags: &o.Driving, output: &o.Output, stream: o.stream}
 	// An undo that was interrupted goes on. One that is complete is taken back by its name only: the same command twice is no
 	// way back to where it began.
 	e, err := s.store.find(ctx, o.Name, o.Chain, func(r *fleet.Record) bool { return r.Action != actionUndo || r.State.Open() }, "")
