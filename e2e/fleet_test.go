@@ -128,7 +128,8 @@ func fleetBrokenIssuer(s *S) {
 	nodes := s.fleet(3, 0)
 	target := []string{"--issuer", "late", "--issuer-kind", "Issuer"}
 	r := s.rollOut("enable-tls", target...).exits(failed)
-	require.Contains(s, r.errOut, "Issuer/late does not exist; nothing was changed; next: kubectl get issuers -n "+s.ns)
+	require.Contains(s, r.errOut, "issuer-exists: Issuer late not found in namespace "+s.ns)
+	require.Contains(s, r.errOut, "nothing was changed; next: seictl fleet plan --chain "+s.chain+" --issuer ")
 	canary := nodes[0]
 	canary.cycles(0, func() {
 		s.rollOut("enable-tls", append(target, "--skip-preflight")...).exits(failed).

@@ -2,6 +2,7 @@ package fleet
 
 import (
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"regexp"
@@ -12,6 +13,7 @@ import (
 	"sei.io/seictl/internal/cli/exit"
 	"sei.io/seictl/internal/cli/factory"
 	"sei.io/seictl/internal/cli/output"
+	"sei.io/seictl/internal/preflight"
 	"sei.io/seictl/pkg/fleet"
 )
 
@@ -51,12 +53,14 @@ type Event struct {
 	Reason string      `json:"reason,omitempty"`
 	// Detail says what a node waits for or why it failed, or is the text of a notice; of a rollout whether it is new.
 	Detail string `json:"detail,omitempty"`
-	// Counts of nodes by outcome, Causes of failures, nodes Left alone, the ExitCode and the Next command; type end.
-	Counts   map[fleet.Outcome]int `json:"counts,omitempty"`
-	Causes   []fleet.Cause         `json:"causes,omitempty"`
-	Left     []fleet.LeftRecord    `json:"left,omitempty"`
-	ExitCode *int                  `json:"exitCode,omitempty"`
-	Next     string                `json:"next,omitempty"`
+	// Counts of nodes by outcome, Causes of failures, nodes Left alone, the ExitCode and the Next command; type end. Preflight are
+	// the checks that failed, where they kept the rollout from starting.
+	Counts    map[fleet.Outcome]int `json:"counts,omitempty"`
+	Causes    []fleet.Cause         `json:"causes,omitempty"`
+	Left      []fleet.LeftRecord    `json:"left,omitempty"`
+	Preflight []preflight.Line      `json:"preflight,omitempty"`
+	ExitCode  *int                  `json:"exitCode,omitempty"`
+	Next      string                `json:"next,omitempty"`
 }
 
 // stream is where the events of one command go as JSON, whoever tells them: the first line has the version.
@@ -97,6 +101,10 @@ func earlyEnd(about Event, err error, at time.Time) Event {
 	e, code := about, exit.Code(err)
 	e.Type, e.Time, e.ExitCode = eventEnd, at.UTC(), &code
 	e.Reason, e.Next, _ = strings.Cut(exit.Message(err), nextCommand)
+	var refused *refusalError
+	if errors.As(err, &refused) {
+		e.Preflight, e.Reason, e.Next = refused.failed, refused.reason(), refused.failed[0].Hint
+	}
 	return e
 }
 

@@ -14,6 +14,7 @@ import (
 
 	"sei.io/seictl/api/v1alpha1"
 	"sei.io/seictl/internal/cli/factory"
+	"sei.io/seictl/internal/preflight"
 	"sei.io/seictl/pkg/drift"
 	"sei.io/seictl/pkg/fleet"
 	"sei.io/seictl/pkg/settings"
@@ -138,7 +139,7 @@ type proposal struct {
 	record    *fleet.Record
 	settings  settings.Settings
 	observed  *observed
-	preflight []PreflightCheck
+	preflight []preflight.Line
 	// asked is the strategy that was asked for: a record has what came of it.
 	asked fleet.Strategy
 }
@@ -176,18 +177,16 @@ func propose(ctx context.Context, f *factory.Factory, c *factory.Cluster, sel *S
 	if warning != "" {
 		seen.warnings = append(seen.warnings, warning)
 	}
-	return build(ctx, f, c, fleet.Input{Selection: selection, Goal: goal, Strategy: how, Settings: platform}, seen)
+	return build(f, fleet.Input{Selection: selection, Goal: goal, Strategy: how, Settings: platform}, seen)
 }
 
 // build plans over what was seen.
-func build(ctx context.Context, f *factory.Factory, c *factory.Cluster, in fleet.Input, seen *observed) (*proposal, error) {
+func build(f *factory.Factory, in fleet.Input, seen *observed) (*proposal, error) {
 	in.Nodes, in.Deployments, in.PodReady, in.Now = seen.nodes, seen.deployments, seen.podReady, f.Now()
 	p, r, err := fleet.Build(in)
 	if err != nil {
 		return nil, err
 	}
 	p.Warnings = append(p.Warnings, seen.warnings...)
-	out := &proposal{plan: p, record: r, settings: in.Settings, observed: seen, asked: in.Strategy}
-	out.preflight, err = preflight(ctx, c, r, in.Settings)
-	return out, err
+	return &proposal{plan: p, record: r, settings: in.Settings, observed: seen, asked: in.Strategy}, nil
 }

@@ -27,7 +27,7 @@ func (s *session) goOn(ctx context.Context, e *entry, p *proposal, a answers) er
 		return s.isPaused(r)
 	}
 	if r.Driver == "" {
-		if err := refusal(p.preflight, a.skipPreflight); err != nil {
+		if err := s.fit(ctx, p, a); err != nil {
 			return err
 		}
 		if !a.yes {
@@ -40,6 +40,17 @@ func (s *session) goOn(ctx context.Context, e *entry, p *proposal, a answers) er
 		}
 	}
 	return s.resume(ctx, e, p, false)
+}
+
+// fit makes the checks of the preflight.
+func (s *session) fit(ctx context.Context, p *proposal, a answers) error {
+	if a.skipPreflight {
+		return nil
+	}
+	if err := p.check(ctx, s.Factory, s.cluster, s.flags.Drive); err != nil {
+		return err
+	}
+	return p.refusal()
 }
 
 // isPaused says that somebody stopped a rollout on purpose: only resume goes on with it.

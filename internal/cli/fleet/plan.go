@@ -9,6 +9,7 @@ import (
 	"sei.io/seictl/internal/cli/exit"
 	"sei.io/seictl/internal/cli/factory"
 	"sei.io/seictl/internal/cli/output"
+	"sei.io/seictl/internal/preflight"
 	"sei.io/seictl/pkg/fleet"
 )
 
@@ -58,7 +59,7 @@ func NewCmdPlan(f *factory.Factory, runF func(context.Context, *PlanOptions) err
 // planDocument is the document of `seictl fleet plan -o json`.
 type planDocument struct {
 	*fleet.Plan
-	Preflight []PreflightCheck `json:"preflight"`
+	Preflight []preflight.Line `json:"preflight"`
 }
 
 func planRun(ctx context.Context, o *PlanOptions) error {
@@ -71,6 +72,9 @@ func planRun(ctx context.Context, o *PlanOptions) error {
 	}
 	p, err := propose(ctx, o.Factory, c, &o.Selection, &o.Target, &o.Strategy)
 	if err != nil {
+		return err
+	}
+	if err := p.check(ctx, o.Factory, c, false); err != nil {
 		return err
 	}
 	if o.Output.Machine() {

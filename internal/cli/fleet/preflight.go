@@ -4,132 +4,114 @@ import (
 	"context"
 	"fmt"
 	"slices"
-	"strings"
 
-	cmv1 "github.com/cert-manager/cert-manager/pkg/apis/certmanager/v1"
-	cmmeta "github.com/cert-manager/cert-manager/pkg/apis/meta/v1"
-	corev1 "k8s.io/api/core/v1"
-	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/apimachinery/pkg/types"
 	kube "sigs.k8s.io/controller-runtime/pkg/client"
 
 	"sei.io/seictl/api/v1alpha1"
+	"sei.io/seictl/internal/cli/exit"
 	"sei.io/seictl/internal/cli/factory"
+	"sei.io/seictl/internal/cli/ui"
+	"sei.io/seictl/internal/preflight"
+	"sei.io/seictl/pkg/drift"
 	"sei.io/seictl/pkg/fleet"
+	"sei.io/seictl/pkg/plan"
 	"sei.io/seictl/pkg/settings"
 )
 
-// PreflightCheck is one check before a rollout, made once per issuer and namespace, and how it came out.
-type PreflightCheck struct {
-	Check string `json:"check"`
-	// Result is pass, warn or fail.
-	Result string `json:"result"`
-	Detail string `json:"detail"`
-	Hint   string `json:"hint"`
+// check makes the preflight of a rollout that changes something: each issuer once, each namespace once.
+func (p *proposal) check(ctx context.Context, f *factory.Factory, c *factory.Cluster, drive bool) error {
+	p.preflight = []preflight.Line{}
+	if p.plan.Working() == 0 {
+		return nil
+	}
+	in := p.preflightInput()
+	in.Drive, in.PortForward = drive, !inCluster()
+	facts := (&preflight.Collector{Client: c.Client, Kube: c.Kube, Now: f.Now}).Fleet(ctx, in)
+	if ctx.Err() != nil {
+		return context.Cause(ctx)
+	}
+	if err := facts.Read.Err; err != nil && factory.Unreachable(err) {
+		// Nothing else could be told.
+		return c.Explain(err, "get", "configmaps", settings.Namespace, settings.ConfigMapName)
+	}
+	p.preflight = preflight.CheckFleet(facts)
+	return nil
 }
 
-// Results of a check.
-const (
-	passed  = "pass"
-	warned  = "warn"
-	refused = "fail"
-)
-
-// preflight checks what the targets of a rollout need: each issuer once, each namespace once.
-func preflight(ctx context.Context, c *factory.Cluster, r *fleet.Record, platform settings.Settings) ([]PreflightCheck, error) {
-	out := []PreflightCheck{}
-	seen := map[string]bool{}
-	for i := range r.Objects {
-		o := &r.Objects[i]
-		if tls := o.Target; tls != nil && tls.IssuerName != "" {
-			key := tls.String()
-			if tls.IssuerKind == v1alpha1.IssuerKindIssuer {
-				key += " in namespace " + o.Namespace
-			}
-			if !seen[key] {
-				seen[key] = true
-				out = append(out, checkIssuer(ctx, c, tls, o.Namespace, key))
-			}
-		}
-		if tls := o.Target; tls != nil && tls.SecretName != "" && !seen["Secret "+o.Namespace+"/"+tls.SecretName] {
-			seen["Secret "+o.Namespace+"/"+tls.SecretName] = true
-			out = append(out, checkSecret(ctx, c, o.Namespace, tls.SecretName))
-		}
-		if o.Target != nil && !seen["namespace "+o.Namespace] {
-			seen["namespace "+o.Namespace] = true
-			out = append(out, checkNamespace(ctx, c, o.Namespace, platform))
-		}
+// preflightInput is every node that the rollout changes, as it will be, with its plan.
+func (p *proposal) preflightInput() *preflight.FleetInput {
+	in := &preflight.FleetInput{Settings: p.settings, Lease: leaseName(p.record.Chain), Command: "seictl fleet plan " + p.record.Selection.String()}
+	nodes := map[types.NamespacedName]*v1alpha1.SeiNode{}
+	for _, n := range p.observed.nodes {
+		nodes[kube.ObjectKeyFromObject(n)] = n
 	}
-	for i := range out {
-		if strings.HasPrefix(out[i].Detail, "cannot reach") {
-			return nil, fmt.Errorf("%s: %s", out[i].Check, out[i].Detail)
-		}
+	templates := map[types.NamespacedName]*v1alpha1.SeiNodeDeployment{}
+	for _, d := range p.observed.deployments {
+		templates[kube.ObjectKeyFromObject(d)] = d
 	}
-	slices.SortStableFunc(out, func(a, b PreflightCheck) int { return strings.Compare(a.Check, b.Check) })
-	return out, nil
+	for i := range p.record.Nodes {
+		n := &p.record.Nodes[i]
+		o := &p.record.Objects[n.Object]
+		edit := fleet.Edit{TLS: o.Target, Consent: o.Target == nil}
+		edited, template := fleet.EditNode(nodes[n.Key()], edit), o.Kind == fleet.KindDeployment
+		if template {
+			// A child gets the whole template.
+			edited.Spec = fleet.EditDeployment(templates[o.Key()], edit).Spec.Template.Spec
+		}
+		in.Add(edited, p.planOf(edited), template)
+	}
+	return in
 }
 
-// failedChecks are the checks that keep a rollout from starting.
-func failedChecks(checks []PreflightCheck) []PreflightCheck {
-	return slices.DeleteFunc(slices.Clone(checks), func(c PreflightCheck) bool { return c.Result != refused })
+// planOf is the plan of an edited node: the one that is under way, else the one that is due; nil for none.
+func (p *proposal) planOf(n *v1alpha1.SeiNode) *v1alpha1.Plan {
+	if n.Status.Plan.Active() {
+		return n.Status.Plan
+	}
+	report := drift.Evaluate(drift.Input{Node: n, Settings: &p.settings})
+	return plan.BuildRunningPlan(plan.Input{Node: n, Drift: report, Settings: &p.settings, Now: p.record.StartedAt})
 }
 
-// unread turns an error of a read into a check.
-func unread(check, what, hint string, err error) PreflightCheck {
-	switch {
-	case factory.NoSuchKind(err):
-		return PreflightCheck{check, refused, "the cluster does not know cert-manager", "install cert-manager, or use --secret"}
-	case apierrors.IsNotFound(err):
-		return PreflightCheck{check, refused, what + " does not exist", hint}
-	case apierrors.IsForbidden(err):
-		return PreflightCheck{check, warned, "not allowed to look: " + err.Error(), "the canary will tell"}
-	case factory.Unreachable(err):
-		return PreflightCheck{check, refused, "cannot reach the API server: " + err.Error(), ""}
+// refusalError says that checks of the preflight failed.
+type refusalError struct{ failed []preflight.Line }
+
+// refusal says why a rollout is not started; nil when no check failed.
+func (p *proposal) refusal() error {
+	if !preflight.AnyFailed(p.preflight) {
+		return nil
 	}
-	return PreflightCheck{check, warned, err.Error(), "the canary will tell"}
+	failed := slices.DeleteFunc(slices.Clone(p.preflight), func(l preflight.Line) bool { return l.Result != preflight.Failed })
+	return exit.With(exit.Failed, &refusalError{failed})
 }
 
-func checkIssuer(ctx context.Context, c *factory.Cluster, tls *v1alpha1.SidecarTLSConfig, namespace, name string) PreflightCheck {
-	check := "issuer " + name
-	var issuer cmv1.GenericIssuer
-	get := "kubectl get clusterissuers"
-	if tls.IssuerKind == v1alpha1.IssuerKindIssuer {
-		issuer, get = &cmv1.Issuer{}, "kubectl get issuers -n "+namespace
-	} else {
-		issuer, namespace = &cmv1.ClusterIssuer{}, ""
-	}
-	if err := c.Client.Get(ctx, kube.ObjectKey{Namespace: namespace, Name: tls.IssuerName}, issuer); err != nil {
-		return unread(check, tls.String(), get, err)
-	}
-	for _, cond := range issuer.GetStatus().Conditions {
-		if cond.Type != cmv1.IssuerConditionReady {
-			continue
+func (e *refusalError) reason() string {
+	return fmt.Sprintf("preflight: %s failed: %s: %s; nothing was changed", count(len(e.failed), "check"), e.failed[0].Check, e.failed[0].Message)
+}
+
+// Error names the first check, and the next command.
+func (e *refusalError) Error() string {
+	return e.reason() + nextCommand + e.failed[0].Hint + " (--skip-preflight lets the canary find out)"
+}
+
+// preflightText writes the checks as a table: how each came out, what was found, and the next command.
+func preflightText(p *ui.Printer, checks []preflight.Line) {
+	rows := [][]string{}
+	for _, c := range checks {
+		mark := p.Good("ok")
+		switch c.Result {
+		case preflight.Warning:
+			mark = p.Warn("warn")
+		case preflight.Failed:
+			mark = p.Bad("FAIL")
+		case preflight.Skipped:
+			mark = p.Warn("skip")
 		}
-		if cond.Status == cmmeta.ConditionTrue {
-			return PreflightCheck{check, passed, "Ready", ""}
+		detail := c.Message
+		if c.Hint != "" {
+			detail += "; next: " + c.Hint
 		}
-		return PreflightCheck{check, refused, fmt.Sprintf("not Ready: %s: %s", cond.Reason, cond.Message), strings.Replace(get, "get ", "describe ", 1) + " " + tls.IssuerName}
+		rows = append(rows, []string{mark, c.Check, detail})
 	}
-	return PreflightCheck{check, warned, "cert-manager has not said yet whether it is Ready", get}
-}
-
-func checkSecret(ctx context.Context, c *factory.Cluster, namespace, name string) PreflightCheck {
-	check := fmt.Sprintf("Secret %s/%s", namespace, name)
-	var secret corev1.Secret
-	if err := c.Client.Get(ctx, kube.ObjectKey{Namespace: namespace, Name: name}, &secret); err != nil {
-		return unread(check, check, "provision it: seictl node status shows the required DNS names of each node", err)
-	}
-	if secret.Type != corev1.SecretTypeTLS {
-		return PreflightCheck{check, refused, fmt.Sprintf("its type is %s, not %s", secret.Type, corev1.SecretTypeTLS), "the type of a Secret cannot be changed: make another one"}
-	}
-	return PreflightCheck{check, passed, "it exists; whether it fits is judged for each node", ""}
-}
-
-func checkNamespace(ctx context.Context, c *factory.Cluster, namespace string, platform settings.Settings) PreflightCheck {
-	check := "namespace " + namespace
-	var sa corev1.ServiceAccount
-	if err := c.Client.Get(ctx, kube.ObjectKey{Namespace: namespace, Name: platform.NodeServiceAccount}, &sa); err != nil {
-		return unread(check, "ServiceAccount "+platform.NodeServiceAccount,
-			"seictl install base --apply --node-namespace "+namespace, err)
-	}
-	return PreflightCheck{check, passed, "ServiceAccount " + platform.NodeServiceAccount + " exists", ""}
+	p.Table("  ", nil, rows)
 }

@@ -7,11 +7,12 @@ import (
 	"time"
 
 	"sei.io/seictl/internal/cli/ui"
+	"sei.io/seictl/internal/preflight"
 	"sei.io/seictl/pkg/fleet"
 )
 
 // planText writes a plan for people.
-func planText(p *ui.Printer, plan *fleet.Plan, checks []PreflightCheck) {
+func planText(p *ui.Printer, plan *fleet.Plan, checks []preflight.Line) {
 	target := "TLS from " + plan.Target
 	switch plan.Target {
 	case "":
@@ -128,25 +129,6 @@ func managedText(p *ui.Printer, plan *fleet.Plan) {
 			p.Line("    %s", line)
 		}
 	}
-}
-
-func preflightText(p *ui.Printer, checks []PreflightCheck) {
-	rows := [][]string{}
-	for _, c := range checks {
-		mark := p.Good("ok")
-		switch c.Result {
-		case warned:
-			mark = p.Warn("warn")
-		case refused:
-			mark = p.Bad("FAIL")
-		}
-		detail := c.Detail
-		if c.Hint != "" {
-			detail += "; next: " + c.Hint
-		}
-		rows = append(rows, []string{mark, c.Check, detail})
-	}
-	p.Table("  ", nil, rows)
 }
 
 // mostWaves is how many waves are told one by one.

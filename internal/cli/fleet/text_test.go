@@ -20,6 +20,7 @@ import (
 	"sei.io/seictl/internal/cli/factory"
 	"sei.io/seictl/internal/cli/output"
 	"sei.io/seictl/internal/cli/ui"
+	"sei.io/seictl/internal/preflight"
 	"sei.io/seictl/pkg/fleet"
 	"sei.io/seictl/pkg/settings"
 )
@@ -85,14 +86,21 @@ func mixed() fleet.Input {
 	}
 }
 
+// checks are those of a preflight, one of each result.
+var checks = []preflight.Line{
+	{Check: "issuer-ready", Result: preflight.Failed, Message: "ClusterIssuer pacific-1-ca is not Ready: ErrGetKeyPair: secret not found",
+		Hint: "kubectl describe clusterissuer pacific-1-ca"},
+	{Check: "node-service-account", Result: preflight.OK, Message: "ServiceAccount seid-node exists"},
+	{Check: "client-account", Result: preflight.Skipped, Message: "cannot tell: whether ServiceAccount sei-system/seictl-client exists: no"},
+	{Check: "operator", Result: preflight.Warning, Message: "no operator is installed: the rollout drives, and a pod that is rescheduled later " +
+		"waits for somebody's mark-ready", Hint: "seictl install operator --image IMAGE --apply"},
+}
+
 func TestPlanText(t *testing.T) {
 	p, _, err := fleet.Build(mixed())
 	require.NoError(t, err)
 	var out bytes.Buffer
-	planText(ui.NewPrinter(&out, false, 120), p, []PreflightCheck{
-		{"issuer ClusterIssuer/pacific-1-ca", refused, "not Ready: ErrGetKeyPair: secret not found", "kubectl describe clusterissuer/pacific-1-ca"},
-		{"namespace fleet", passed, "ServiceAccount seid-node exists", ""},
-	})
+	planText(ui.NewPrinter(&out, false, 120), p, checks)
 	golden(t, "plan.golden", out.String())
 }
 

@@ -90,7 +90,7 @@ func (o *ControlOptions) undoing(ctx context.Context, s *session, name string) (
 	goal, warnings := fleet.UndoGoal(e.record, viewOf(seen, o.Now()))
 	seen.warnings = append(seen.warnings, warnings...)
 	selection := fleet.Selection{Chain: e.record.Chain}
-	p, err := build(ctx, o.Factory, s.cluster, fleet.Input{Selection: selection, Goal: goal, Strategy: how, Settings: platform}, seen)
+	p, err := build(o.Factory, fleet.Input{Selection: selection, Goal: goal, Strategy: how, Settings: platform}, seen)
 	if err != nil {
 		return nil, nil, err
 	}
