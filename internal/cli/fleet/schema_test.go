@@ -83,6 +83,7 @@ func everything(t *testing.T) *fleet.Record {
 		n := &r.Nodes[i]
 		n.UID, n.Outcome, n.Detail, n.Retry, n.Again = "uid", outcomes[(i+1)%len(outcomes)], "why", "x", true
 		n.StartedAt, n.AtTargetAt, n.EndedAt, n.Restart = &at, &at, &later, true
+		n.Gone, n.WaitsSince, n.FellAt, n.Fell = true, &at, &at, "why"
 	}
 	for _, v := range []any{r, r.Objects, r.Nodes, r.Strategy, r.Selection} {
 		full(t, reflect.ValueOf(v))
