@@ -9,4 +9,6 @@
 //   - What is stamped is the latched target, after its observer passed: TestStampsLatchedTarget.
 //   - A failed update is rolled back before the point of no return and held: TestRollbackAndHold.
 //   - The consent to a removal is consumed once nothing runs or asks for TLS: TestConsentIsConsumed.
+//   - Whatever is edited, fails, crashes or is seen late: no stamp without a matching handshake, no pod deleted while its gate is
+//     false or twice by a plan, the previous template after a rollback, and every node settles: TestRandomSequences.
 package engine

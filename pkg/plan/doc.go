@@ -11,5 +11,8 @@
 //   - Once a template was applied the successor inherits previous, and returns to it when that is the new target:
 //     TestSupersedeAfterApply.
 //   - MarkReady comes before everything and is never paused, held or blocked: TestMarkReadyFirst.
+//   - A rollback that failed halfway leaves a node in its cycle: TestOvertakenRollbackLeavesTheNodeHalfway.
+//   - Whatever is edited and fails in whatever order: these hold, tasks keep the order of the contract, the same input is the
+//     same decision, no drift is no plan, and every plan ends: TestRandomSequences.
 //   - A deadline is set when a task starts, never before: TestAdvanceDeadlines.
 package plan
