@@ -8,6 +8,7 @@ import (
 	"crypto/x509"
 	"errors"
 	"fmt"
+	"io"
 	"net"
 	"reflect"
 	"strconv"
@@ -115,7 +116,7 @@ func (e *eyes) compare(node, stamp string, seen time.Time) {
 	switch {
 	case err == nil && served == stamp:
 		e.stamps++
-	case errors.As(err, &refused): // nobody is there, who could say what was served
+	case errors.As(err, &refused), errors.Is(err, io.EOF): // nobody is there any more who could say what was served
 	case e.touched[node].After(seen.Add(-slack)) || e.changed("Pod/"+node+"-0", seen) || e.changed("Secret/"+node+"-sidecar-tls", seen):
 	default:
 		e.wrong = append(e.wrong, fmt.Sprintf("%s: at %s %.16s was stamped without a matching handshake: %.16s is served, %v",
