@@ -3,8 +3,10 @@
 package e2e
 
 import (
+	"bytes"
 	"flag"
 	"fmt"
+	"io"
 	"os"
 	"sort"
 	"strings"
@@ -12,6 +14,8 @@ import (
 	"testing"
 	"text/tabwriter"
 	"time"
+
+	"github.com/stretchr/testify/require"
 )
 
 // results of the scenarios that ran, for the table at the end.
@@ -39,9 +43,50 @@ func TestMain(m *testing.M) {
 		fmt.Fprintln(os.Stderr, "E2E_PARALLEL:", err)
 		os.Exit(2)
 	}
-	code := m.Run()
+	code, warned := run(m)
 	printResults()
+	if code == 0 && strings.Contains(warned, "no tests to run") {
+		fmt.Fprintf(os.Stderr, "%s matches no test, so nothing was tested; next: go test -tags e2e -list . ./e2e (in an argument of make, $ is written $$)\n",
+			filter())
+		code = 1
+	}
 	os.Exit(code)
+}
+
+// run runs the tests, and returns what the testing package wrote to standard error: it only warns of a filter that leaves none.
+func run(m *testing.M) (code int, warned string) {
+	r, w, err := os.Pipe()
+	if err != nil {
+		fmt.Fprintln(os.Stderr, "opening a pipe:", err)
+		return 2, ""
+	}
+	stderr, copied := os.Stderr, make(chan struct{})
+	var text bytes.Buffer
+	go func() {
+		defer close(copied)
+		_, _ = io.Copy(io.MultiWriter(stderr, &text), r)
+	}()
+	os.Stderr = w
+	code = m.Run()
+	os.Stderr = stderr
+	_ = w.Close()
+	<-copied
+	return code, text.String()
+}
+
+// filter is the one that the tests were chosen by, as it was given.
+func filter() string {
+	text := "-run " + flag.Lookup("test.run").Value.String()
+	if skip := flag.Lookup("test.skip").Value.String(); skip != "" {
+		text += " -skip " + skip
+	}
+	return text
+}
+
+// requireRows fails a table of which the filter left no row: a typing error must not pass for success.
+func requireRows(t *testing.T, ran int) {
+	t.Helper()
+	require.Positive(t, ran, "%s matches no scenario of %s, so nothing was tested; docs/failure-modes.md has their names", filter(), t.Name())
 }
 
 // record keeps what became of a scenario.

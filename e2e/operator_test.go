@@ -48,8 +48,10 @@ func TestOperator(t *testing.T) {
 	shared.deleteLease()
 	offset := shared.auditSize()
 	shared.installOperator()
+	ran := 0
 	for _, sc := range operators {
 		t.Run(sc.Name, func(t *testing.T) {
+			ran++
 			if sc.Kubelet != "" && tier() == tierSim {
 				skipScenario(t, sc)
 			}
@@ -62,10 +64,12 @@ func TestOperator(t *testing.T) {
 		})
 	}
 	t.Run("least-privilege", func(t *testing.T) {
+		ran++
 		s := *shared
 		s.T = t
 		s.requireLeastPrivilege(offset)
 	})
+	requireRows(t, ran)
 }
 
 // installOperator installs the operator as a user would, until the test ends.
