@@ -56,7 +56,7 @@ var catalogue = []string{
 // Every way in which a rollout goes wrong has a scenario.
 func TestCatalogueIsCovered(t *testing.T) {
 	covered := make([][]string, len(catalogue))
-	for _, sc := range scenarios() {
+	for _, sc := range rows() {
 		for _, n := range sc.Catalogue {
 			require.True(t, n >= 1 && n <= len(catalogue), "scenario %s names entry %d of the catalogue", sc.Name, n)
 			covered[n-1] = append(covered[n-1], sc.Name)

@@ -5,7 +5,12 @@ package e2e
 import (
 	"flag"
 	"fmt"
+	"go/ast"
+	"go/parser"
+	"go/token"
 	"os"
+	"path/filepath"
+	"strconv"
 	"strings"
 	"testing"
 
@@ -31,6 +36,15 @@ var chapters = []struct {
 	{"Drivers that die or meet", interruptions},
 	{"Fleets", fleets},
 	{"Bad input", badInputs},
+	{"With the operator", operators},
+}
+
+// rows are the scenarios of all chapters.
+func rows() (all []Scenario) {
+	for _, c := range chapters {
+		all = append(all, c.scenarios...)
+	}
+	return all
 }
 
 // The document is generated from the tables that the suite runs, so that it cannot say what is not tested:
@@ -50,7 +64,8 @@ func failureModes() string {
 	var b strings.Builder
 	b.WriteString("<!-- Generated from the scenarios in e2e/ by `make docs`; do not edit. -->\n\n# Failure modes\n\n" +
 		"What happens to nodes in real life, what you see, and what to do. Each entry is a scenario of the end-to-end suite and\n" +
-		"runs on a real cluster:\n\n```console\n$ make e2e E2E_RUN='^TestScenarios$/^(issuer-missing)$'\n```\n\n" +
+		"runs on a real cluster, those with the operator in a suite of their own:\n\n```console\n$ make e2e E2E_RUN=TestScenarios/issuer-missing\n" +
+		"$ make e2e E2E_RUN=TestOperator/operator-enable\n```\n\n" +
 		"`seictl node explain NAME` says which of these a node is in.\n")
 	for _, c := range chapters {
 		fmt.Fprintf(&b, "\n## %s\n", c.title)
@@ -93,11 +108,58 @@ func covering(number int) string {
 	return strings.Join(links, ", ")
 }
 
-// No table is left out of the document.
+// No table is left out of the document: what counts is what the source has.
 func TestChaptersHoldEveryScenario(t *testing.T) {
-	total := 0
-	for _, c := range chapters {
-		total += len(c.scenarios)
+	written := map[string]bool{}
+	for _, sc := range rows() {
+		require.False(t, written[sc.Name], "two scenarios named %s", sc.Name)
+		require.NotEmpty(t, sc.Happens, sc.Name)
+		require.NotEmpty(t, sc.See, sc.Name)
+		require.NotEmpty(t, sc.Do, sc.Name)
+		written[sc.Name] = true
 	}
-	require.Len(t, scenarios(), total)
+	for _, name := range namesInTables(t) {
+		require.True(t, written[name], "scenario %s is in no chapter", name)
+		delete(written, name)
+	}
+	require.Empty(t, written, "in a chapter, and in no table of the source")
+	require.Len(t, rows(), len(scenarios())+len(operators), "a chapter that nothing runs")
+}
+
+// namesInTables are the names of the rows in every variable of type []Scenario of this package.
+func namesInTables(t *testing.T) (names []string) {
+	t.Helper()
+	files, err := filepath.Glob("*_test.go")
+	require.NoError(t, err)
+	for _, f := range files {
+		source, err := parser.ParseFile(token.NewFileSet(), f, nil, 0)
+		require.NoError(t, err)
+		ast.Inspect(source, func(n ast.Node) bool {
+			table, ok := n.(*ast.CompositeLit)
+			if !ok || !isTable(table) {
+				return true
+			}
+			for _, row := range table.Elts {
+				for _, field := range row.(*ast.CompositeLit).Elts {
+					if kv := field.(*ast.KeyValueExpr); kv.Key.(*ast.Ident).Name == "Name" {
+						name, err := strconv.Unquote(kv.Value.(*ast.BasicLit).Value)
+						require.NoError(t, err)
+						names = append(names, name)
+					}
+				}
+			}
+			return false
+		})
+	}
+	require.NotEmpty(t, names)
+	return names
+}
+
+func isTable(lit *ast.CompositeLit) bool {
+	array, ok := lit.Type.(*ast.ArrayType)
+	if !ok {
+		return false
+	}
+	of, ok := array.Elt.(*ast.Ident)
+	return ok && of.Name == "Scenario"
 }

@@ -35,25 +35,18 @@ type Scenario struct {
 	Run func(s *S)
 }
 
-// scenarios are the rows of all tables.
+// scenarios are the rows of all tables but that of the operator, which TestOperator runs.
 func scenarios() []Scenario {
 	return slices.Concat(toggles, edits, interruptions, rollbacks, issuances, secrets, pods, platforms, badInputs, fleets)
 }
 
 func TestScenarios(t *testing.T) {
 	all := scenarios()
-	names := map[string]bool{}
-	for _, sc := range all {
-		require.False(t, names[sc.Name], "two scenarios named %s", sc.Name)
-		require.NotEmpty(t, sc.Happens, sc.Name)
-		require.NotEmpty(t, sc.See, sc.Name)
-		require.NotEmpty(t, sc.Do, sc.Name)
-		names[sc.Name] = true
-	}
 	shuffle(t, all)
-	env := newEnv(t)
+	env, ran := newEnv(t), 0
 	for _, sc := range all {
 		t.Run(sc.Name, func(t *testing.T) {
+			ran++
 			// Those that run alone run first: parallel ones wait for the end of this function.
 			if !sc.Alone {
 				t.Parallel()
@@ -68,6 +61,7 @@ func TestScenarios(t *testing.T) {
 			s.requirePreviewsTrue(sc.Instead, sc.Perhaps)
 		})
 	}
+	requireRows(t, ran)
 }
 
 // skipScenario skips one that needs a kubelet, and keeps that for the table at the end.
