@@ -6,11 +6,16 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
+	"fmt"
 	"net/http"
 	"os/exec"
 	"time"
 
+	cmv1 "github.com/cert-manager/cert-manager/pkg/apis/certmanager/v1"
+	cmmeta "github.com/cert-manager/cert-manager/pkg/apis/meta/v1"
 	"github.com/stretchr/testify/require"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	utilrand "k8s.io/apimachinery/pkg/util/rand"
 )
 
 // faultRegistry is where the lab's stand-ins are told to misbehave; see e2e/lab/faults.
@@ -71,4 +76,57 @@ func (s *S) stopped(component string) (start func()) {
 	}
 	s.Cleanup(start)
 	return start
+}
+
+// outageTime is how long the API server is away where it is taken away.
+const outageTime = 30 * time.Second
+
+// withoutAPIServer has the API server away for the whole time, also when drivers give up earlier.
+func (s *S) withoutAPIServer() {
+	s.Helper()
+	start := s.stopped("kube-apiserver")
+	time.Sleep(outageTime)
+	start()
+}
+
+// mostRuns is how often a command that an outage ended may have to be given again.
+const mostRuns = 2
+
+// seenThrough requires that a command ends with one of the codes and, where that is not 0, that giving it again a few times
+// finishes what it began. cert-manager comes round later than the API server: until its caches are current it issues the same
+// certificate again and again, and a plan that waits for it may end. Who is on call looks at cert-manager first.
+func (c *command) seenThrough(codes []int, again func() *command) {
+	c.s.Helper()
+	for run := 0; ; run++ {
+		r := c.wait()
+		require.Contains(c.s, codes, r.code, r.line)
+		if r.code == done {
+			return
+		}
+		require.Less(c.s, run, mostRuns, "the same command was given %d times more", run)
+		c.s.awaitIssuance()
+		c = again()
+	}
+}
+
+// awaitIssuance waits until cert-manager issues what is asked of it.
+func (s *S) awaitIssuance() {
+	s.Helper()
+	probe := &cmv1.Certificate{
+		ObjectMeta: metav1.ObjectMeta{Namespace: s.ns, GenerateName: "probe-"},
+		Spec:       cmv1.CertificateSpec{DNSNames: []string{"probe"}, IssuerRef: cmmeta.IssuerReference{Name: issuerA, Kind: "ClusterIssuer"}},
+	}
+	probe.Spec.SecretName = "probe-" + utilrand.String(5)
+	s.create(probe)
+	s.eventually("cert-manager issues", func() error {
+		if err := s.get(probe.Name, probe); err != nil {
+			return err
+		}
+		for _, c := range probe.Status.Conditions {
+			if c.Type == cmv1.CertificateConditionReady && c.Status == cmmeta.ConditionTrue {
+				return nil
+			}
+		}
+		return fmt.Errorf("%+v", probe.Status.Conditions)
+	})
 }
