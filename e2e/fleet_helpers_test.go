@@ -5,6 +5,7 @@ package e2e
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"strings"
 	"time"
@@ -19,61 +20,85 @@ import (
 	"sei.io/seictl/api/v1alpha1"
 )
 
-// fleet are running nodes of one chain: standalone ones, and the children of a SeiNodeDeployment "syncer".
+// fleet are running nodes of the scenario's chain: standalone ones, and the children of a SeiNodeDeployment "syncer".
 func (s *S) fleet(standalone, children int) (nodes []*Node) {
 	s.Helper()
+	return s.fleets(chainOf{chain: s.chain, standalone: standalone, children: children})
+}
+
+// chainOf says how many nodes a chain has, of which kind, and what their names begin with.
+type chainOf struct {
+	chain, prefix        string
+	standalone, children int
+}
+
+// fleets are running nodes of several chains, brought up together.
+func (s *S) fleets(chains ...chainOf) (nodes []*Node) {
+	s.Helper()
 	var manifests []*v1alpha1.SeiNode
-	for i := range standalone {
-		manifests = append(manifests, s.manifest(fmt.Sprintf("ax-%d", i)))
-	}
-	if children > 0 {
-		s.bearChildren(children)
+	born := false
+	for _, c := range chains {
+		for i := range c.standalone {
+			name := fmt.Sprintf("%sax-%d", c.prefix, i)
+			manifests = append(manifests, s.manifest(name, func(n *v1alpha1.SeiNode) { n.Spec.ChainID = c.chain }))
+			nodes = append(nodes, &Node{s: s, name: name})
+		}
+		for i := range c.children {
+			nodes = append(nodes, &Node{s: s, name: fmt.Sprintf("%ssyncer-%d", c.prefix, i)})
+		}
+		if c.children > 0 {
+			s.bearChildren(c)
+			born = true
+		}
 	}
 	s.bear(manifests...)
-	if children > 0 {
-		s.drive()
-	}
-	for i := range standalone {
-		nodes = append(nodes, &Node{s: s, name: fmt.Sprintf("ax-%d", i)})
-	}
-	for i := range children {
-		nodes = append(nodes, &Node{s: s, name: fmt.Sprintf("syncer-%d", i)})
+	if born {
+		s.run("node", "apply", "-l", v1alpha1.LabelDeployment, "-n", s.ns, "--yes", lockPatience).exits(done)
 	}
 	for _, n := range nodes {
 		n.requireServing()
 		n.eventually("the node is Ready", func(o *v1alpha1.SeiNode) bool { return o.Status.Phase == v1alpha1.PhaseRunning })
 	}
-	s.drive()
-	s.Cleanup(func() {
-		// The records, and the Lease of the chain's rollouts.
-		_ = s.client.DeleteAllOf(background(), &corev1.ConfigMap{}, client.InNamespace("sei-system"), client.MatchingLabels{"seictl.sei.io/chain": s.chain})
-		_ = s.client.Delete(background(), &coordinationv1.Lease{ObjectMeta: metav1.ObjectMeta{Namespace: "sei-system", Name: "seictl-rollout-" + s.chain}})
-	})
+	for _, c := range chains {
+		s.drive(c.chain)
+	}
+	s.forgetRollouts()
 	return nodes
 }
 
-// bearChildren makes a SeiNodeDeployment and its children, as the operator would.
-func (s *S) bearChildren(replicas int) {
+// forgetRollouts removes the records, and the Lease of the chain's rollouts, when the scenario ends.
+func (s *S) forgetRollouts() {
 	s.Helper()
+	s.Cleanup(func() {
+		_ = s.client.DeleteAllOf(background(), &corev1.ConfigMap{}, client.InNamespace("sei-system"), client.MatchingLabels{"seictl.sei.io/chain": s.chain})
+		_ = s.client.Delete(background(), &coordinationv1.Lease{ObjectMeta: metav1.ObjectMeta{Namespace: "sei-system", Name: "seictl-rollout-" + s.chain}})
+	})
+}
+
+// bearChildren makes a SeiNodeDeployment and its children, as the operator would.
+func (s *S) bearChildren(c chainOf) {
+	s.Helper()
+	template := s.manifest("x").Spec
+	template.ChainID = c.chain
 	d := &v1alpha1.SeiNodeDeployment{
-		ObjectMeta: metav1.ObjectMeta{Name: "syncer", Namespace: s.ns},
+		ObjectMeta: metav1.ObjectMeta{Name: c.prefix + "syncer", Namespace: s.ns},
 		Spec: v1alpha1.SeiNodeDeploymentSpec{
-			Replicas: int32(replicas), Template: v1alpha1.SeiNodeTemplate{Spec: s.manifest("x").Spec},
+			Replicas: int32(c.children), Template: v1alpha1.SeiNodeTemplate{Spec: template},
 		},
 	}
 	s.create(d)
-	for i := range replicas {
-		n := s.manifest(fmt.Sprintf("syncer-%d", i))
+	for i := range c.children {
+		n := s.manifest(fmt.Sprintf("%s-%d", d.Name, i), func(n *v1alpha1.SeiNode) { n.Spec = *template.DeepCopy() })
 		n.Labels = map[string]string{v1alpha1.LabelDeployment: d.Name}
 		n.OwnerReferences = []metav1.OwnerReference{*metav1.NewControllerRef(d, v1alpha1.GroupVersion.WithKind("SeiNodeDeployment"))}
 		require.NoError(s, s.client.Create(s.Context(), n, client.FieldOwner("seictl-snd")))
 	}
 }
 
-// drive has the nodes of the chain seen through.
-func (s *S) drive() {
+// drive has the nodes of a chain seen through.
+func (s *S) drive(chain string) {
 	s.Helper()
-	s.run("node", "apply", "--chain", s.chain, "-n", s.ns, "--yes", lockPatience).exits(done)
+	s.run("node", "apply", "--chain", chain, "-n", s.ns, "--yes", lockPatience).exits(done)
 }
 
 func (s *S) fleetArgs(verb string, args ...string) []string {
@@ -144,34 +169,59 @@ func (s *S) reached(node, outcome string) {
 	})
 }
 
-// mostDown samples how many pods of the chain are not Ready at once, until stop is called.
-func (s *S) mostDown() (stop func() int) {
+// mostDown samples how many pods of each chain are not Ready at once, until stop is called. Who could not look has not seen
+// that all was well.
+func (s *S) mostDown() (stop func() map[string]int) {
 	s.Helper()
 	ctx, cancel := context.WithCancel(s.Context())
-	most, ended := 0, make(chan struct{})
+	most, samples, ended := map[string]int{}, 0, make(chan struct{})
+	var trouble error
 	go func() {
 		defer close(ended)
 		_ = wait.PollUntilContextCancel(ctx, 50*time.Millisecond, true, func(context.Context) (bool, error) {
-			var nodes v1alpha1.SeiNodeList
-			var pods corev1.PodList
-			if s.client.List(ctx, &nodes, client.InNamespace(s.ns)) != nil || s.client.List(ctx, &pods, client.InNamespace(s.ns)) != nil {
+			down, err := s.down(ctx)
+			switch {
+			case ctx.Err() != nil:
 				return false, nil
+			case err != nil:
+				trouble = err
+				return true, nil
 			}
-			down := len(nodes.Items)
-			for i := range pods.Items {
-				if podReady(&pods.Items[i]) {
-					down--
-				}
+			samples++
+			for chain, n := range down {
+				most[chain] = max(most[chain], n)
 			}
-			most = max(most, down)
 			return false, nil
 		})
 	}()
-	return func() int {
+	return func() map[string]int {
+		s.Helper()
 		cancel()
 		<-ended
+		require.NoError(s, trouble, "sampling who is down")
+		require.Positive(s, samples, "nobody looked who is down")
 		return most
 	}
+}
+
+// down is how many nodes of each chain of the scenario have no pod that is Ready.
+func (s *S) down(ctx context.Context) (map[string]int, error) {
+	var nodes v1alpha1.SeiNodeList
+	var pods corev1.PodList
+	if err := errors.Join(s.client.List(ctx, &nodes, client.InNamespace(s.ns)), s.client.List(ctx, &pods, client.InNamespace(s.ns))); err != nil {
+		return nil, fmt.Errorf("listing nodes and pods: %w", err)
+	}
+	ready := map[string]bool{}
+	for i := range pods.Items {
+		ready[pods.Items[i].Name] = podReady(&pods.Items[i])
+	}
+	down := map[string]int{}
+	for i := range nodes.Items {
+		if n := &nodes.Items[i]; !ready[n.Name+"-0"] {
+			down[n.Spec.ChainID]++
+		}
+	}
+	return down, nil
 }
 
 // onceEach requires that each node is cycled once in what do does.
