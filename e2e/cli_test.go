@@ -204,7 +204,7 @@ func (s *S) write(n *v1alpha1.SeiNode) string {
 	s.Helper()
 	data, err := yaml.Marshal(map[string]any{
 		"apiVersion": v1alpha1.GroupVersion.String(), "kind": "SeiNode",
-		"metadata": map[string]any{"name": n.Name, "namespace": n.Namespace, "annotations": n.Annotations},
+		"metadata": map[string]any{"name": n.Name, "namespace": n.Namespace, "labels": n.Labels, "annotations": n.Annotations},
 		"spec":     n.Spec,
 	})
 	require.NoError(s, err)

@@ -32,6 +32,7 @@ var chapters = []struct {
 	{"Secrets", secrets},
 	{"New pods that do not come up", rollbacks},
 	{"Pods that others touch", pods},
+	{"Sidecars and seid that misbehave", sidecars},
 	{"What all nodes share", platforms},
 	{"Drivers that die or meet", interruptions},
 	{"Fleets", fleets},

@@ -97,6 +97,41 @@ var fleets = []Scenario{
 		Do:  "See that cert-manager issues again, and run the same command again if it ended.",
 		Run: fleetAPIServerAway,
 	},
+	{
+		Name:    "fleet-flags",
+		Instead: []string{"nothing"},
+		Happens: "Rollouts are narrowed down by label and mode, baked with two canaries, tried with --dry-run, read by a program, cut off " +
+			"by --timeout, and let go at a validator.",
+		See: "--dry-run writes nothing. The first line of -o json has the version of the stream, the last one the exit code. The rest " +
+			"starts when the canaries have been watched for the time of --bake; nodes that were not selected are not touched. Who runs " +
+			"out of time exits with 124, and resume finishes. The validator is last.",
+		Do:  "Nothing.",
+		Run: fleetFlags,
+	},
+	{
+		Name:    "fleet-failures-allowed",
+		Instead: []string{"nothing"},
+		Happens: "Two nodes of a chain do not pass their health gate. --max-failures allows one, then --on-failure continue any.",
+		See: "With the second failure nothing more starts: exit code 4. With continue the others go on, and the exit code is 4 all the " +
+			"same. Once the nodes are well there is nothing left to do.",
+		Do:  "See to the nodes that are named.",
+		Run: fleetFailures,
+	},
+	{
+		Name: "fleet-catching-up", Catalogue: []int{40},
+		Happens: "While the canary is watched its seid falls behind and is catching up when the bake is over.",
+		See:     "The health gate does not pass again: the rollout ends with 4 and says so; no other node is touched.",
+		Do:      "Wait for seid or see to its peers, then seictl fleet resume.",
+		Run:     fleetCatchingUp,
+	},
+	{
+		Name: "fleet-reverted-after-success", Catalogue: []int{27},
+		Happens: "After a rollout has succeeded, Argo CD puts the spec of a node back to what it has in git: without TLS.",
+		See: "The node keeps TLS and says that the removal needs consent; no pod is replaced. The plan shows one edit without a restart, " +
+			"and the same command writes the field again.",
+		Do:  "Commit the change where the object is managed from; then the same command.",
+		Run: fleetRevertedAfterSuccess,
+	},
 }
 
 func fleetInWaves(s *S) {

@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"os"
+	"slices"
 	"strings"
 
 	"github.com/stretchr/testify/require"
@@ -89,7 +90,7 @@ func (s *S) podUIDs() (map[string]string, error) {
 
 // previewArgs are the arguments that preview a command; nil for one that drives nothing.
 func previewArgs(args []string) []string {
-	if len(args) < 3 {
+	if len(args) < 3 || slices.Contains(args, "--dry-run") {
 		return nil
 	}
 	switch args[0] + " " + args[1] {
@@ -128,7 +129,7 @@ func rolloutPreviewArgs(args []string) []string {
 	}
 	for i := 2; i+1 < len(args); i++ {
 		switch args[i] {
-		case "--chain", "--issuer", "--issuer-kind", "--secret":
+		case "--chain", "--issuer", "--issuer-kind", "--secret", "-l":
 			out = append(out, args[i], args[i+1])
 		}
 	}

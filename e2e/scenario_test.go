@@ -37,7 +37,7 @@ type Scenario struct {
 
 // scenarios are the rows of all tables but that of the operator, which TestOperator runs.
 func scenarios() []Scenario {
-	return slices.Concat(toggles, edits, interruptions, rollbacks, issuances, secrets, pods, platforms, badInputs, fleets)
+	return slices.Concat(toggles, edits, interruptions, rollbacks, issuances, secrets, pods, sidecars, platforms, badInputs, fleets)
 }
 
 func TestScenarios(t *testing.T) {

@@ -31,11 +31,20 @@ var badInputs = []Scenario{
 		Run:     badInput,
 	},
 	{
-		Name: "no-rights", Catalogue: []int{20},
+		Name:    "no-rights",
 		Happens: "seictl runs as a ServiceAccount without rights, then as one with the roles that `install base` brings.",
 		See:     "Without rights one line names verb, resource and user. With the roles everything works: they are enough.",
 		Do:      "Bind the ClusterRole seictl-driver in the nodes' namespaces, the Role seictl-driver in sei-system, and seictl-driver-cluster.",
 		Run:     noRights,
+	},
+	{
+		Name: "secret-unreadable", Catalogue: []int{20},
+		Instead: []string{"NodeUpdate failed at wait-for-sidecar-tls-secret; pod cycles: 0"},
+		Happens: "RBAC lets the driver do everything but read Secrets, and TLS is turned on.",
+		See: "TLSSecretUnavailable, with the API server's words: nobody says that the Secret does not exist. The plan tries until its " +
+			"deadline, exit code 4. The pod is not touched. With the right the next attempt goes through.",
+		Do:  "Bind the ClusterRole seictl-driver in the namespace, then `seictl node retry NAME`.",
+		Run: secretUnreadable,
 	},
 	{
 		Name: "old-crd", Alone: true,
@@ -103,12 +112,23 @@ func noRights(s *S) {
 	as := s.asServiceAccount("ci")
 	user := "system:serviceaccount:" + s.ns + ":ci"
 	(&Node{s: as, name: n.name}).apply("--tls", "--issuer", issuerA).exits(failure).oneLine().says(user, "seinodes")
-	subjects := []rbacv1.Subject{{Kind: "ServiceAccount", Name: "ci", Namespace: s.ns}}
+	s.bindDriver("ci", "ClusterRole", "seictl-driver")
+	limited := &Node{s: as, name: n.name}
+	n.cycles(1, func() { limited.apply("--tls", "--issuer", issuerA).exits(done) })
+	n.requireTLS("ClusterIssuer/" + issuerA)
+	n.cycles(1, func() { limited.apply("--no-tls").exits(done) })
+	n.requireNoTLSLeft()
+}
+
+// bindDriver lets a ServiceAccount of the scenario drive, with a role in its namespace and what drivers need elsewhere.
+func (s *S) bindDriver(account, kind, role string) {
+	s.Helper()
+	subjects := []rbacv1.Subject{{Kind: "ServiceAccount", Name: account, Namespace: s.ns}}
 	ref := func(kind, name string) rbacv1.RoleRef {
 		return rbacv1.RoleRef{APIGroup: rbacv1.GroupName, Kind: kind, Name: name}
 	}
 	s.create(&rbacv1.RoleBinding{
-		ObjectMeta: metav1.ObjectMeta{Name: "ci", Namespace: s.ns}, RoleRef: ref("ClusterRole", "seictl-driver"), Subjects: subjects,
+		ObjectMeta: metav1.ObjectMeta{Name: account, Namespace: s.ns}, RoleRef: ref(kind, role), Subjects: subjects,
 	})
 	s.create(&rbacv1.RoleBinding{
 		ObjectMeta: metav1.ObjectMeta{Name: s.ns, Namespace: "sei-system"}, RoleRef: ref("Role", "seictl-driver"), Subjects: subjects,
@@ -116,11 +136,33 @@ func noRights(s *S) {
 	s.create(&rbacv1.ClusterRoleBinding{
 		ObjectMeta: metav1.ObjectMeta{Name: s.ns + "-driver"}, RoleRef: ref("ClusterRole", "seictl-driver-cluster"), Subjects: subjects,
 	})
+}
+
+// secretUnreadable has a driver with all rights of its role but to read what is in Secrets.
+func secretUnreadable(s *S) {
+	n := s.running()
+	as := s.asServiceAccount("ci")
+	var whole rbacv1.ClusterRole
+	require.NoError(s, s.client.Get(s.Context(), types.NamespacedName{Name: "seictl-driver"}, &whole))
+	role := &rbacv1.Role{ObjectMeta: metav1.ObjectMeta{Name: "blind", Namespace: s.ns}, Rules: whole.DeepCopy().Rules}
+	for i, rule := range role.Rules {
+		if slices.Contains(rule.Resources, "secrets") {
+			role.Rules[i].Verbs = slices.DeleteFunc(rule.Verbs, func(verb string) bool { return verb == "get" })
+		}
+	}
+	require.NotEqual(s, whole.Rules, role.Rules)
+	s.create(role)
+	s.bindDriver("ci", "Role", role.Name)
 	limited := &Node{s: as, name: n.name}
-	n.cycles(1, func() { limited.apply("--tls", "--issuer", issuerA).exits(done) })
+	n.cycles(0, func() {
+		limited.apply("--tls", "--issuer", issuerA).exits(failed).says(v1alpha1.ReasonTLSSecretUnavailable, "could not be read", "forbidden")
+	})
+	n.requireCondition(v1alpha1.ConditionSidecarTLSSecretReady, metav1.ConditionUnknown, v1alpha1.ReasonTLSSecretUnavailable, "forbidden")
+	n.requireServing()
+	role.Rules = whole.Rules
+	s.update(role)
+	n.cycles(1, func() { limited.retry() })
 	n.requireTLS("ClusterIssuer/" + issuerA)
-	n.cycles(1, func() { limited.apply("--no-tls").exits(done) })
-	n.requireNoTLSLeft()
 }
 
 // oldCRD takes spec.sidecar.tls out of the CRD for a while.

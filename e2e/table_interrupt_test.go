@@ -28,7 +28,7 @@ var interruptions = []Scenario{
 		Run:     killedInAToggle,
 	},
 	{
-		Name: "killed-at-birth", Catalogue: []int{24}, Alone: true,
+		Name: "killed-at-birth", Alone: true,
 		Happens: "kill -9 hits the creation of a node, before or after any of its steps.",
 		See:     "The same command goes on where the dead one stopped, at once; the pod is created once.",
 		Do:      "Run the same command again.",
@@ -47,7 +47,7 @@ var interruptions = []Scenario{
 		Run:     killedInARollback,
 	},
 	{
-		Name: "killed-in-a-repair", Catalogue: []int{24},
+		Name:    "killed-in-a-repair",
 		Happens: "kill -9 hits a repair (a Certificate deleted by hand), or what a rescheduled pod needs to start.",
 		See:     "The same command finishes. No pod cycle.",
 		Do:      "Run the same command again.",

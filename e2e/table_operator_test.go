@@ -152,6 +152,14 @@ var operators = []Scenario{
 		},
 	},
 	{
+		Name: "operator-fleet", Catalogue: []int{36},
+		Happens: "A rollout over a chain is started while the operator drives; it is paused, resumed and aborted from elsewhere, and undone.",
+		See: "The commands edit specs and watch; the operator keeps its Lease. pause ends the first one with 3, abort the second one with 4: " +
+			"who had no turn is not touched. undo takes back what was changed.",
+		Do:  "Nothing.",
+		Run: operatedFleet,
+	},
+	{
 		Name:    "operator-settings",
 		Happens: "The settings are edited while the operator runs, at first with a typing error.",
 		See:     "The event SettingsInvalid on the ConfigMap names the field; the last good ones stay in force. Good ones are in force at once.",

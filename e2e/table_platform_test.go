@@ -76,6 +76,23 @@ var platforms = []Scenario{
 		},
 	},
 	{
+		Name: "proxy-image-unset", Catalogue: []int{31}, Alone: true,
+		Happens: "The settings name no proxy image, and TLS is turned on.",
+		See:     "The update does not start, and the message names the setting. The pod is not touched. With an image the next apply goes through.",
+		Do:      "Set proxyImage in ConfigMap sei-system/seictl-config.",
+		Run: func(s *S) {
+			n := s.running()
+			s.changeSettings(func(config string) string {
+				return strings.Replace(config, "lab.invalid/kube-rbac-proxy:v0.21.0", "''", 1)
+			})
+			n.cycles(0, func() { n.apply("--tls", "--issuer", issuerA).exits(failed).says("proxyImage", "seictl-config") })
+			n.requireServing()
+			s.restoreSettings()
+			n.cycles(1, func() { n.apply("--tls", "--issuer", issuerA).exits(done) })
+			n.requireTLS("ClusterIssuer/" + issuerA)
+		},
+	},
+	{
 		Name: "converged-once", Catalogue: []int{36}, Alone: true,
 		Happens: "A pipeline runs `seictl operator run --once` after specs were edited, where no operator is installed.",
 		See: "What is due is carried out, and the exit code says how it came out: 0, 3 a node is paused, 4 one failed, 6 another " +

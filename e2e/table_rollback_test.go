@@ -3,9 +3,11 @@
 package e2e
 
 import (
+	"maps"
+	"slices"
+
 	"github.com/stretchr/testify/require"
 	rbacv1 "k8s.io/api/rbac/v1"
-	"slices"
 
 	"sei.io/seictl/api/v1alpha1"
 )
@@ -69,12 +71,13 @@ var rollbacks = []Scenario{
 		},
 	},
 	{
-		Name: "proxy-unfit", Catalogue: []int{34},
-		Instead: slices.Repeat([]string{"NodeUpdate failed at observe-sidecar-tls, NodeRollback complete, NodeRepair complete; pod cycles: 2"}, 4),
-		Happens: "The new pod's port 8443 answers, but with another leaf, without TLS, never, or it forbids what seictl asks for.",
-		See:     "None of these counts as TLS: each node is rolled back with what was seen on the wire.",
-		Do:      "Look at the proxy's log and configuration, then `seictl node retry NAME`.",
-		Run:     proxyUnfit,
+		Name: "proxy-unfit", Catalogue: []int{32, 34},
+		Instead: slices.Repeat([]string{"NodeUpdate failed at observe-sidecar-tls, NodeRollback complete, NodeRepair complete; pod cycles: 2"}, 5),
+		Happens: "The new pod's port 8443 answers, but with another leaf, without TLS, never, it forbids what seictl asks for, or it cannot " +
+			"tell who calls.",
+		See: "None of these counts as TLS: each node is rolled back with what was seen on the wire.",
+		Do:  "Look at the proxy's log and configuration, then `seictl node retry NAME`.",
+		Run: proxyUnfit,
 	},
 	{
 		Name: "proxy-without-rights", Catalogue: []int{32},
@@ -135,30 +138,25 @@ var rollbacks = []Scenario{
 	},
 }
 
-// proxyUnfit toggles four nodes at once, each with another fault.
+// proxyUnfit toggles a node for each fault, at once.
 func proxyUnfit(s *S) {
-	cases := map[string]struct {
-		fault string
-		says  string
-	}{
-		"wrong-leaf":     {"wrong-leaf", "serves certificate"},
-		"no-tls":         {"no-tls", "does not speak TLS"},
-		"hang-handshake": {"hang-handshake", "handshake"},
-		"forbid":         {"forbid", "403"},
+	cases := map[string]string{
+		"wrong-leaf":     "serves certificate",
+		"no-tls":         "does not speak TLS",
+		"hang-handshake": "handshake",
+		"forbid":         "403",
+		"no-review":      "system:auth-delegator",
 	}
-	var names []string
-	for name := range cases {
-		names = append(names, name)
-	}
+	names := slices.Sorted(maps.Keys(cases))
 	nodes := s.runningAll(names...)
 	args := []string{"node", "apply", "-n", s.ns, "--yes", lockPatience, "--tls", "--issuer", issuerA}
 	for _, n := range nodes {
-		n.fault(proxy, cases[n.name].fault, nil)
+		n.fault(proxy, n.name, nil)
 		args = append(args, n.name)
 	}
 	s.run(args...).exits(failed)
 	for _, n := range nodes {
-		n.requireRolledBack(cases[n.name].says)
+		n.requireRolledBack(cases[n.name])
 		require.Len(s, n.settledPods(), 3, n.name)
 	}
 }
