@@ -3,6 +3,8 @@
 package e2e
 
 import (
+	"os"
+	"regexp"
 	"slices"
 	"testing"
 
@@ -65,5 +67,43 @@ func TestCatalogueIsCovered(t *testing.T) {
 	for i, names := range covered {
 		require.NotEmpty(t, names, "no scenario for %d, %s", i+1, catalogue[i])
 		require.Len(t, slices.Compact(slices.Sorted(slices.Values(names))), len(names), "entry %d is named twice by one of %v", i+1, names)
+	}
+}
+
+// namedByGates are the lists of scenarios in hack/mutate/gates.go.
+var (
+	namedByGates = regexp.MustCompile(`scenarios: \[\]string\{([^}]*)\}`)
+	quoted       = regexp.MustCompile(`"([^"]+)"`)
+)
+
+// What gates a change has a scenario of every entry, all that rollouts over fleets do, and those that stand for the safety
+// gates of the engine.
+func TestGateIsWhole(t *testing.T) {
+	gated, covered := map[string]bool{}, map[int]bool{}
+	for _, sc := range scenarios() {
+		require.Contains(t, []string{"", tierReal, tierSim}, sc.Gate, sc.Name)
+		require.False(t, sc.Gate == tierSim && sc.Kubelet != "", "scenario %s needs a kubelet", sc.Name)
+		gated[sc.Name] = sc.Gate != ""
+		for _, n := range sc.Catalogue {
+			covered[n] = covered[n] || sc.Gate != ""
+		}
+	}
+	for i, what := range catalogue {
+		require.True(t, covered[i+1], "no scenario for %d, %s, gates a change", i+1, what)
+	}
+	for _, sc := range fleets {
+		require.True(t, gated[sc.Name], "scenario %s does not gate a change", sc.Name)
+	}
+	for _, sc := range operators {
+		require.Empty(t, sc.Gate, "scenario %s runs in TestOperator", sc.Name)
+	}
+	source, err := os.ReadFile("../hack/mutate/gates.go")
+	require.NoError(t, err)
+	lists := namedByGates.FindAllSubmatch(source, -1)
+	require.NotEmpty(t, lists)
+	for _, list := range lists {
+		for _, name := range quoted.FindAllSubmatch(list[1], -1) {
+			require.True(t, gated[string(name[1])], "scenario %s stands for a safety gate and does not gate a change", name[1])
+		}
 	}
 }

@@ -15,7 +15,7 @@ import (
 // fleets are rollouts over the nodes of a chain.
 var fleets = []Scenario{
 	{
-		Name: "fleet-in-waves",
+		Name: "fleet-in-waves", Gate: tierSim,
 		Happens: "TLS is turned on for one of three chains, each of standalone nodes and a SeiNodeDeployment, without an operator. Its " +
 			"budget is two.",
 		See: "A canary, then two nodes at a time: never more than the budget is down. The children get the template in their wave; the " +
@@ -24,7 +24,7 @@ var fleets = []Scenario{
 		Run: fleetInWaves,
 	},
 	{
-		Name: "fleet-broken-issuer", Catalogue: []int{37},
+		Name: "fleet-broken-issuer", Catalogue: []int{37}, Gate: tierSim,
 		Instead: []string{
 			"NodeUpdate failed at wait-for-sidecar-tls-secret, NodeUpdate complete",
 			"NodeUpdate failed at wait-for-sidecar-tls-secret, NodeUpdate complete",
@@ -36,7 +36,7 @@ var fleets = []Scenario{
 		Run: fleetBrokenIssuer,
 	},
 	{
-		Name: "fleet-interrupted", Catalogue: []int{36},
+		Name: "fleet-interrupted", Catalogue: []int{36}, Gate: tierSim,
 		Happens: "A rollout is interrupted with Ctrl-C, resumed, killed with kill -9, and started again; a second seictl comes along.",
 		See: "The second exits with 6. Each time it goes on where it stopped; no node cycles twice. Who follows it from elsewhere " +
 			"is told that nobody drives it, and then how it ends.",
@@ -44,7 +44,7 @@ var fleets = []Scenario{
 		Run: fleetInterrupted,
 	},
 	{
-		Name:    "fleet-undo",
+		Name: "fleet-undo", Gate: tierSim,
 		Instead: []string{"nothing"},
 		Happens: "A rollout over nodes with TLS off, from another issuer and from a Secret is aborted half-way and taken back.",
 		See:     "Each node that was changed returns to its own previous value, in waves of its own; the others are not touched.",
@@ -52,7 +52,7 @@ var fleets = []Scenario{
 		Run:     fleetUndo,
 	},
 	{
-		Name: "fleet-managed", Catalogue: []int{26, 27},
+		Name: "fleet-managed", Catalogue: []int{26, 27}, Gate: tierSim,
 		Instead: []string{
 			"nothing",
 			"nothing",
@@ -66,21 +66,21 @@ var fleets = []Scenario{
 		Run: fleetManaged,
 	},
 	{
-		Name: "fleet-height-stuck", Catalogue: []int{40},
+		Name: "fleet-height-stuck", Catalogue: []int{40}, Gate: tierSim,
 		Happens: "After its change the canary's seid is up and its pod Ready, but its height does not move.",
 		See:     "The health gate does not pass: the rollout ends with 4 and says so; no other node is touched.",
 		Do:      "See to the node's peers, then seictl fleet resume.",
 		Run:     fleetHeightStuck,
 	},
 	{
-		Name:    "fleet-paused-from-elsewhere",
+		Name: "fleet-paused-from-elsewhere", Gate: tierSim,
 		Happens: "While one machine drives a rollout, somebody pauses it from another.",
 		See:     "The node in its pod cycle finishes, no more start, and the driver ends with 3. resume goes on.",
 		Do:      "seictl fleet resume.",
 		Run:     fleetPausedFromElsewhere,
 	},
 	{
-		Name:    "fleet-paused-in-its-bake",
+		Name: "fleet-paused-in-its-bake", Gate: tierSim,
 		Instead: []string{"nothing"},
 		Happens: "A rollout is paused while its canary bakes, resumed for the rest of the hour, and paused again from another machine.",
 		See: "Once resumed it is shown as running at once, and the second pause stops it as the first did: exit code 3, the nodes " +
@@ -89,7 +89,7 @@ var fleets = []Scenario{
 		Run: fleetPausedInItsBake,
 	},
 	{
-		Name: "fleet-api-server-away", Catalogue: []int{39}, Alone: true,
+		Name: "fleet-api-server-away", Catalogue: []int{39}, Alone: true, Gate: tierSim,
 		Perhaps: "failed at wait-for-sidecar-tls-secret",
 		Happens: "The API server is away for half a minute in the middle of a rollout.",
 		See: "The rollout takes its locks again and goes on, or ends with 1, or with 4 where a certificate did not come in time; the same " +
@@ -98,7 +98,7 @@ var fleets = []Scenario{
 		Run: fleetAPIServerAway,
 	},
 	{
-		Name:    "fleet-flags",
+		Name: "fleet-flags", Gate: tierSim,
 		Instead: []string{"nothing"},
 		Happens: "Rollouts are narrowed down by label and mode, baked with two canaries, tried with --dry-run, read by a program, cut off " +
 			"by --timeout, and let go at a validator.",
@@ -109,7 +109,7 @@ var fleets = []Scenario{
 		Run: fleetFlags,
 	},
 	{
-		Name:    "fleet-failures-allowed",
+		Name: "fleet-failures-allowed", Gate: tierSim,
 		Instead: []string{"nothing"},
 		Happens: "Two nodes of a chain do not pass their health gate. --max-failures allows one, then --on-failure continue any.",
 		See: "With the second failure nothing more starts: exit code 4. With continue the others go on, and the exit code is 4 all the " +
@@ -118,14 +118,14 @@ var fleets = []Scenario{
 		Run: fleetFailures,
 	},
 	{
-		Name: "fleet-catching-up", Catalogue: []int{40},
+		Name: "fleet-catching-up", Catalogue: []int{40}, Gate: tierSim,
 		Happens: "While the canary is watched its seid falls behind and is catching up when the bake is over.",
 		See:     "The health gate does not pass again: the rollout ends with 4 and says so; no other node is touched.",
 		Do:      "Wait for seid or see to its peers, then seictl fleet resume.",
 		Run:     fleetCatchingUp,
 	},
 	{
-		Name: "fleet-reverted-after-success", Catalogue: []int{27},
+		Name: "fleet-reverted-after-success", Catalogue: []int{27}, Gate: tierSim,
 		Happens: "After a rollout has succeeded, Argo CD puts the spec of a node back to what it has in git: without TLS.",
 		See: "The node keeps TLS and says that the removal needs consent; no pod is replaced. The plan shows one edit without a restart, " +
 			"and the same command writes the field again.",

@@ -23,6 +23,8 @@ type Scenario struct {
 	Happens, See, Do string
 	// Kubelet says why the scenario needs a kubelet and real containers; empty for those that also run on simulated pods.
 	Kubelet string
+	// Gate is the tier on which the scenario is run for every change, by `make test`; empty for those that `make e2e-all` runs.
+	Gate string
 	// Alone is for scenarios that touch what others use, or that measure.
 	Alone bool
 	// Instead is what happened where that is not what the preview showed, in words such as "NodeUpdate failed at replace-pod,
@@ -40,8 +42,15 @@ func scenarios() []Scenario {
 	return slices.Concat(toggles, edits, interruptions, rollbacks, issuances, secrets, pods, sidecars, platforms, badInputs, fleets)
 }
 
-func TestScenarios(t *testing.T) {
-	all := scenarios()
+func TestScenarios(t *testing.T) { runScenarios(t, scenarios()) }
+
+// TestGate runs the scenarios that gate a change on this tier.
+func TestGate(t *testing.T) {
+	runScenarios(t, slices.DeleteFunc(scenarios(), func(sc Scenario) bool { return sc.Gate != tier() }))
+}
+
+func runScenarios(t *testing.T, all []Scenario) {
+	t.Helper()
 	shuffle(t, all)
 	env, ran := newEnv(t), 0
 	for _, sc := range all {

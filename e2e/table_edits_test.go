@@ -16,7 +16,7 @@ import (
 // edits are changes of mind, and edits that seictl does not take at their word.
 var edits = []Scenario{
 	{
-		Name: "removal-without-consent", Catalogue: []int{27},
+		Name: "removal-without-consent", Catalogue: []int{27}, Gate: tierReal,
 		Happens: "spec.sidecar.tls disappears without the annotation that allows it, as when a GitOps tool reverts the field. Later " +
 			"an image update follows.",
 		See: "The node keeps TLS and says so: event RemovalNeedsConsent, a warning in plan and status. The image update keeps TLS, too.",
@@ -34,7 +34,7 @@ var edits = []Scenario{
 		},
 	},
 	{
-		Name: "reverted-after-apply", Catalogue: []int{35},
+		Name: "reverted-after-apply", Catalogue: []int{35}, Gate: tierSim,
 		Instead: []string{
 			"NodeUpdate superseded, NodeRollback complete, NodeRepair complete; pod cycles: 0",
 			"NodeRollback complete, NodeRepair complete",
@@ -79,7 +79,7 @@ var edits = []Scenario{
 		},
 	},
 	{
-		Name:    "certificate-deleted",
+		Name: "certificate-deleted", Gate: tierReal,
 		Happens: "Somebody deletes the node's Certificate.",
 		See:     "A NodeRepair puts it back. The pod is not touched.",
 		Do:      "Nothing.",
@@ -138,7 +138,7 @@ var edits = []Scenario{
 		},
 	},
 	{
-		Name: "paused", Catalogue: []int{38},
+		Name: "paused", Catalogue: []int{38}, Gate: tierReal,
 		Happens: "spec.paused is true while the spec is edited.",
 		See:     "Nothing runs; exit code 3. Plan and status show the drift. Unpaused, the next apply goes on.",
 		Do:      "Set spec.paused to false.",

@@ -24,7 +24,7 @@ import (
 // badInputs are commands that cannot work, and rights that do or do not suffice.
 var badInputs = []Scenario{
 	{
-		Name:    "bad-input",
+		Name: "bad-input", Gate: tierReal,
 		Happens: "A name, a namespace, a file, a flag or the kubeconfig is wrong.",
 		See:     "One line that says what was found and what to do; exit code 1; nothing changed.",
 		Do:      "What the line says.",
@@ -38,7 +38,7 @@ var badInputs = []Scenario{
 		Run:     noRights,
 	},
 	{
-		Name: "secret-unreadable", Catalogue: []int{20},
+		Name: "secret-unreadable", Catalogue: []int{20}, Gate: tierSim,
 		Instead: []string{"NodeUpdate failed at wait-for-sidecar-tls-secret; pod cycles: 0"},
 		Happens: "RBAC lets the driver do everything but read Secrets, and TLS is turned on.",
 		See: "TLSSecretUnavailable, with the API server's words: nobody says that the Secret does not exist. The plan tries until its " +

@@ -21,7 +21,7 @@ import (
 // interruptions are drivers that die, meet, or lose their API server.
 var interruptions = []Scenario{
 	{
-		Name: "killed-in-a-toggle", Catalogue: []int{24}, Alone: true,
+		Name: "killed-in-a-toggle", Catalogue: []int{24}, Alone: true, Gate: tierSim,
 		Happens: "kill -9 hits a toggle, before or after any of its steps.",
 		See:     "The same command goes on where the dead one stopped, at once, and there is one pod cycle in total.",
 		Do:      "Run the same command again.",
@@ -54,7 +54,7 @@ var interruptions = []Scenario{
 		Run:     killedInARepair,
 	},
 	{
-		Name: "two-drivers", Catalogue: []int{36},
+		Name: "two-drivers", Catalogue: []int{36}, Gate: tierReal,
 		Instead: []string{"NodeUpdate superseded, NodeUpdate complete"},
 		Happens: "A second seictl wants to change a node while one is at work; then the first is interrupted with Ctrl-C.",
 		See: "The second exits with 6 and names who holds the lock. The interrupted one exits with 130 and says how to go on; " +

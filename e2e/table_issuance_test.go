@@ -23,7 +23,7 @@ import (
 // issuances are certificates that do not come, or come from elsewhere.
 var issuances = []Scenario{
 	{
-		Name: "issuer-missing", Catalogue: []int{1},
+		Name: "issuer-missing", Catalogue: []int{1}, Gate: tierReal,
 		Instead: []string{"NodeUpdate failed at wait-for-sidecar-tls-secret; pod cycles: 0"},
 		Happens: "The issuer in the spec does not exist.",
 		See:     "The plan ends by its deadline with cert-manager's own words, exit code 4. The pod was not touched, and the node serves on.",
@@ -39,7 +39,7 @@ var issuances = []Scenario{
 		},
 	},
 	{
-		Name: "issuer-of-the-other-kind", Catalogue: []int{2},
+		Name: "issuer-of-the-other-kind", Catalogue: []int{2}, Gate: tierReal,
 		Instead: []string{"NodeUpdate failed at wait-for-sidecar-tls-secret; pod cycles: 0"},
 		Happens: "issuerKind says Issuer, and only a ClusterIssuer of that name exists.",
 		See:     "The message names the kind that was looked for. The pod was not touched.",
@@ -54,7 +54,7 @@ var issuances = []Scenario{
 		},
 	},
 	{
-		Name: "issuer-without-its-secret", Catalogue: []int{3, 4},
+		Name: "issuer-without-its-secret", Catalogue: []int{3, 4}, Gate: tierSim,
 		Instead: []string{"NodeUpdate failed at wait-for-sidecar-tls-secret; pod cycles: 0"},
 		Happens: "The issuer exists, but the Secret with its CA does not, so it is not Ready.",
 		See:     "The plan ends by its deadline and says that the issuer is not Ready. Once the CA is there, an apply goes through.",
@@ -71,7 +71,7 @@ var issuances = []Scenario{
 		},
 	},
 	{
-		Name: "request-denied", Catalogue: []int{5, 6}, Alone: true,
+		Name: "request-denied", Catalogue: []int{5, 6}, Alone: true, Gate: tierReal,
 		Instead: []string{"NodeUpdate failed at wait-for-sidecar-tls-secret; pod cycles: 0"},
 		Happens: "Requests need approval: nobody acts on one, then somebody denies it.",
 		See:     "While nobody acts, the plan says that the request waits for approval. The denial ends the plan at once, in its own words.",
@@ -79,7 +79,7 @@ var issuances = []Scenario{
 		Run:     requestDenied,
 	},
 	{
-		Name: "leftover-secret", Catalogue: []int{12},
+		Name: "leftover-secret", Catalogue: []int{12}, Gate: tierReal,
 		Happens: "A Secret of an earlier enable, from another issuer, is still there when TLS is turned on.",
 		See:     "It is not taken for the new one: the plan waits until cert-manager has issued.",
 		Do:      "Nothing.",
@@ -98,7 +98,7 @@ var issuances = []Scenario{
 		},
 	},
 	{
-		Name: "unannotated-secret", Catalogue: []int{11},
+		Name: "unannotated-secret", Catalogue: []int{11}, Gate: tierSim,
 		Perhaps: "failed at wait-for-sidecar-tls-secret", // cert-manager may as well choose to issue
 		Happens: "A Secret that cert-manager did not write has the name of the issued one, and fits the Issuer.",
 		See:     "cert-manager may adopt it without issuing; seictl does not take it for issued, and says so.",
@@ -120,7 +120,7 @@ var issuances = []Scenario{
 		},
 	},
 	{
-		Name: "foreign-certificate", Catalogue: []int{13},
+		Name: "foreign-certificate", Catalogue: []int{13}, Gate: tierSim,
 		Instead: []string{"NodeUpdate failed at apply-sidecar-cert; pod cycles: 0"},
 		Happens: "Somebody else's Certificate has the name of the node's.",
 		See:     "seictl does not touch it: the plan fails at once and names it. The pod was not touched.",
@@ -137,7 +137,7 @@ var issuances = []Scenario{
 		},
 	},
 	{
-		Name: "two-certificates-one-secret", Catalogue: []int{14},
+		Name: "two-certificates-one-secret", Catalogue: []int{14}, Gate: tierSim,
 		Instead: []string{"NodeUpdate failed at wait-for-sidecar-tls-secret; pod cycles: 0"},
 		Happens: "Another Certificate already writes the Secret that the node's Certificate would write.",
 		See:     "The node's never gets issued: the plan ends by its deadline and names the Secret. The pod was not touched.",

@@ -18,7 +18,7 @@ import (
 // platforms are failures of what all nodes share: cert-manager's installation and the platform's settings.
 var platforms = []Scenario{
 	{
-		Name: "cert-manager-absent", Catalogue: []int{7}, Alone: true,
+		Name: "cert-manager-absent", Catalogue: []int{7}, Alone: true, Gate: tierSim,
 		Instead: []string{"NodeUpdate failed at apply-sidecar-cert; pod cycles: 0"},
 		Happens: "TLS is turned on in a cluster that does not serve cert-manager's Certificates.",
 		See:     "The plan fails and names the kind that is missing. The pod was not touched. Once it is there, an apply goes through.",
@@ -39,7 +39,7 @@ var platforms = []Scenario{
 		},
 	},
 	{
-		Name: "webhook-down", Catalogue: []int{8},
+		Name: "webhook-down", Catalogue: []int{8}, Gate: tierSim,
 		Instead: []string{"NodeUpdate failed at apply-sidecar-cert; pod cycles: 0"},
 		Happens: "A webhook that must validate Certificates does not answer, as cert-manager's own when it is down.",
 		See: "The Certificate cannot be written: the plan says so in the API server's words while it tries, and ends by its deadline. " +
@@ -76,7 +76,7 @@ var platforms = []Scenario{
 		},
 	},
 	{
-		Name: "proxy-image-unset", Catalogue: []int{31}, Alone: true,
+		Name: "proxy-image-unset", Catalogue: []int{31}, Alone: true, Gate: tierSim,
 		Happens: "The settings name no proxy image, and TLS is turned on.",
 		See:     "The update does not start, and the message names the setting. The pod is not touched. With an image the next apply goes through.",
 		Do:      "Set proxyImage in ConfigMap sei-system/seictl-config.",

@@ -35,7 +35,7 @@ var pods = []Scenario{
 		},
 	},
 	{
-		Name: "evicted-under-the-delete", Catalogue: []int{23},
+		Name: "evicted-under-the-delete", Catalogue: []int{23}, Gate: tierSim,
 		Happens: "The pod is evicted after seictl decided to delete it and before the request leaves: the new pod has its name.",
 		See:     "The delete names the UID of the old pod, so the new one stays: one pod cycle.",
 		Do:      "Nothing.",
@@ -68,7 +68,7 @@ var pods = []Scenario{
 		},
 	},
 	{
-		Name: "stuck-terminating", Catalogue: []int{25},
+		Name: "stuck-terminating", Catalogue: []int{25}, Gate: tierSim,
 		Happens: "The old pod does not go: a finalizer holds it, as a dead machine would.",
 		See:     "seictl waits and says since when it terminates. It never deletes by force: two seid on one validator key are a double sign.",
 		Do:      "See to the machine, or to whoever owns the finalizer.",
@@ -87,7 +87,7 @@ var pods = []Scenario{
 		},
 	},
 	{
-		Name: "controller-away", Catalogue: []int{10}, Alone: true,
+		Name: "controller-away", Catalogue: []int{10}, Alone: true, Gate: tierSim,
 		Happens: "The StatefulSet controller is away when TLS is turned on: the status still names the revision of the old template.",
 		See:     "seictl waits for the controller to see the new template, and does not take the old pod for the new one. Then one pod cycle.",
 		Do:      "See to kube-controller-manager.",
@@ -134,7 +134,7 @@ var pods = []Scenario{
 		},
 	},
 	{
-		Name: "foreign-statefulset", Catalogue: []int{22},
+		Name: "foreign-statefulset", Catalogue: []int{22}, Gate: tierReal,
 		Instead: []string{"NodeInit failed at apply-statefulset"},
 		Happens: "A StatefulSet of the node's name belongs to somebody else when the node is created.",
 		See:     "seictl does not take it over: the initialisation fails and names it.",
@@ -149,7 +149,7 @@ var pods = []Scenario{
 		},
 	},
 	{
-		Name: "another-manager", Catalogue: []int{28, 29},
+		Name: "another-manager", Catalogue: []int{28, 29}, Gate: tierSim,
 		Instead: []string{"NodeUpdate failed at apply-statefulset, NodeRollback complete; pod cycles: 0"},
 		Happens: "Another manager forces the proxy container into the StatefulSet and keeps it there when TLS is removed.",
 		See:     "The removal does not claim to be done: the plan fails and names the field and its manager.",

@@ -35,7 +35,7 @@ var rollbacks = []Scenario{
 		},
 	},
 	{
-		Name: "proxy-crash-loop-with-image", Catalogue: []int{33},
+		Name: "proxy-crash-loop-with-image", Catalogue: []int{33}, Gate: tierReal,
 		Instead: []string{"NodeUpdate failed at observe-image, NodeRollback complete, NodeRepair complete; pod cycles: 2"},
 		Happens: "Image and TLS change in one edit, and the proxy of the new pod ends at every start.",
 		See:     "The node is rolled back to the old image and no TLS. The new image never started, so its data was not migrated.",
@@ -71,7 +71,7 @@ var rollbacks = []Scenario{
 		},
 	},
 	{
-		Name: "proxy-unfit", Catalogue: []int{32, 34},
+		Name: "proxy-unfit", Catalogue: []int{32, 34}, Gate: tierSim,
 		Instead: slices.Repeat([]string{"NodeUpdate failed at observe-sidecar-tls, NodeRollback complete, NodeRepair complete; pod cycles: 2"}, 5),
 		Happens: "The new pod's port 8443 answers, but with another leaf, without TLS, never, it forbids what seictl asks for, or it cannot " +
 			"tell who calls.",

@@ -15,7 +15,7 @@ import (
 // secrets are TLS Secrets that are not sound, before and after they are used.
 var secrets = []Scenario{
 	{
-		Name: "secret-unsound", Catalogue: []int{15, 16, 17},
+		Name: "secret-unsound", Catalogue: []int{15, 16, 17}, Gate: tierSim,
 		Happens: "The Secret that somebody provisions is missing, of the wrong type, empty, holds a key of another certificate, lacks " +
 			"a DNS name, has expired or is not valid yet.",
 		See: "The update does not start: exit code 4, reason UpdateBlocked, and a message that says what is wrong with the Secret. " +
@@ -24,7 +24,7 @@ var secrets = []Scenario{
 		Run: secretUnsound,
 	},
 	{
-		Name: "secret-deleted-while-running", Catalogue: []int{18},
+		Name: "secret-deleted-while-running", Catalogue: []int{18}, Gate: tierSim,
 		Happens: "The Secret of a node that serves is deleted. Later an image update follows.",
 		See: "`seictl node verify` exits with 4. SidecarTLSSecretReady is False with reason TLSSecretNotFound. The pod is not " +
 			"rolled, and the image update does not start: the pod would not come back.",
@@ -48,7 +48,7 @@ var secrets = []Scenario{
 		},
 	},
 	{
-		Name: "secret-gone-before-the-gate", Catalogue: []int{19},
+		Name: "secret-gone-before-the-gate", Catalogue: []int{19}, Gate: tierSim,
 		Happens: "The Secret that somebody provisions vanishes after the plan was made and before it comes to its gate.",
 		See:     "The plan stands at the gate and says what is missing: the StatefulSet is not touched. Once the Secret is back, the plan goes on.",
 		Do:      "Provision the Secret again.",
@@ -69,7 +69,7 @@ var secrets = []Scenario{
 		},
 	},
 	{
-		Name: "secret-gone-before-the-delete", Catalogue: []int{19},
+		Name: "secret-gone-before-the-delete", Catalogue: []int{19}, Gate: tierSim,
 		Happens: "The Secret vanishes after the gate of an update looked at it and before the pod is deleted.",
 		See:     "The pod is kept, as its successor could not start, and the plan says so. Once the Secret is back, the plan goes on.",
 		Do:      "Provision the Secret again.",

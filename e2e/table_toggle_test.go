@@ -11,7 +11,7 @@ import (
 // toggles are the changes of TLS and image that go well.
 var toggles = []Scenario{
 	{
-		Name:    "enable",
+		Name: "enable", Gate: tierReal,
 		Happens: "TLS is turned on for a running node: spec.sidecar.tls names an issuer.",
 		See: "One plan, one pod cycle. status.currentSidecarTLS has the fingerprint of the certificate that was seen on the wire, " +
 			"and `seictl node verify` exits with 0.",
@@ -31,14 +31,14 @@ var toggles = []Scenario{
 		},
 	},
 	{
-		Name: "apply-again", Alone: true,
+		Name: "apply-again", Alone: true, Gate: tierReal,
 		Happens: "`seictl node apply` runs again although nothing is left to do.",
 		See:     "Exit code 0, nothing written: no object changes, and the Lease is not even taken.",
 		Do:      "Nothing.",
 		Run:     applyAgain,
 	},
 	{
-		Name: "issuer-swap", Catalogue: []int{9, 10},
+		Name: "issuer-swap", Catalogue: []int{9, 10}, Gate: tierSim,
 		Happens: "The certificate shall come from another issuer. For a while the Secret still holds the old issuer's certificate, " +
 			"and cert-manager's Ready condition still speaks of the old one.",
 		See: "No pod cycle. The plan waits for the new certificate, then until the proxy really serves it; only then does the " +
@@ -54,7 +54,7 @@ var toggles = []Scenario{
 		},
 	},
 	{
-		Name:    "every-source",
+		Name: "every-source", Gate: tierReal,
 		Happens: "TLS changes between a Secret that somebody provisions, another one, an issuer, and off.",
 		See:     "Each change is one plan with one pod cycle. What an issuer issued is removed; a provisioned Secret is never touched.",
 		Do:      "Nothing.",
@@ -82,7 +82,7 @@ var toggles = []Scenario{
 		},
 	},
 	{
-		Name: "enable-remove-enable", Catalogue: []int{12, 21, 29, 30},
+		Name: "enable-remove-enable", Catalogue: []int{12, 21, 29, 30}, Gate: tierReal,
 		Happens: "TLS is turned on, removed with consent, and turned on again. StatefulSets count revisions in a way that makes " +
 			"the third step look done.",
 		See: "Every step replaces the pod. After the removal no proxy, Certificate, Secret or ConfigMap is left, and the consent " +
@@ -102,7 +102,7 @@ var toggles = []Scenario{
 		},
 	},
 	{
-		Name:    "image-and-tls",
+		Name: "image-and-tls", Gate: tierReal,
 		Happens: "Image and TLS change in one edit.",
 		See:     "One plan with reason UpdateAndTLSToggleStarted, one pod cycle.",
 		Do:      "Nothing.",
@@ -119,7 +119,7 @@ var toggles = []Scenario{
 		},
 	},
 	{
-		Name:    "image-there-and-back",
+		Name: "image-there-and-back", Gate: tierReal,
 		Happens: "An image is updated and then taken back.",
 		See:     "Each step is one pod cycle, and the status names the image that runs.",
 		Do:      "Nothing.",
@@ -134,7 +134,7 @@ var toggles = []Scenario{
 		},
 	},
 	{
-		Name:    "born-with-tls",
+		Name: "born-with-tls", Gate: tierReal,
 		Happens: "A node is created with TLS in its spec.",
 		See:     "Its first plan brings it up with TLS. No second pod cycle follows.",
 		Do:      "Nothing.",
@@ -157,7 +157,7 @@ var toggles = []Scenario{
 		Run: reachedByName,
 	},
 	{
-		Name:    "delete-and-recreate",
+		Name: "delete-and-recreate", Gate: tierReal,
 		Happens: "The SeiNode is deleted, and created again under the same name.",
 		See:     "Its PersistentVolumeClaim stays, and the new node adopts it: chain data survives.",
 		Do:      "Delete data-<node> by hand when the data really is to go.",
