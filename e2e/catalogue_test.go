@@ -4,6 +4,7 @@ package e2e
 
 import (
 	"os"
+	"os/exec"
 	"regexp"
 	"slices"
 	"testing"
@@ -78,7 +79,7 @@ var (
 
 // What gates a change has a scenario of every entry, all that rollouts over fleets do, and those that stand for the safety
 // gates of the engine.
-func TestGateIsWhole(t *testing.T) {
+func TestCatalogueIsGated(t *testing.T) {
 	gated, covered := map[string]bool{}, map[int]bool{}
 	for _, sc := range scenarios() {
 		require.Contains(t, []string{"", tierReal, tierSim}, sc.Gate, sc.Name)
@@ -106,4 +107,11 @@ func TestGateIsWhole(t *testing.T) {
 			require.True(t, gated[string(name[1])], "scenario %s stands for a safety gate and does not gate a change", name[1])
 		}
 	}
+}
+
+// A filter with a typing error fails, and is named.
+func TestFilterThatMatchesNothing(t *testing.T) {
+	out, err := exec.CommandContext(t.Context(), os.Args[0], "-test.run", "^NoSuchTest$").CombinedOutput()
+	require.Error(t, err, "%s", out)
+	require.Contains(t, string(out), "-run ^NoSuchTest$ matches no test")
 }

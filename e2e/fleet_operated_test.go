@@ -4,6 +4,7 @@ package e2e
 
 import (
 	"github.com/stretchr/testify/require"
+	corev1 "k8s.io/api/core/v1"
 
 	"sei.io/seictl/api/v1alpha1"
 )
@@ -19,8 +20,10 @@ func operatedFleet(s *S) {
 	require.Contains(s, s.holder(), "operator/", "the operator was not interrupted")
 	require.Equal(s, int64(1), nodes[1].get().Generation, "its turn never came")
 
+	uid := nodes[1].pod().UID
 	second := s.rollingOut("resume")
 	s.reached("ax-1", "started")
+	nodes[1].podWhen("its pod is replaced, which is seen through", func(p *corev1.Pod) bool { return p.UID != uid })
 	s.rollOut("abort").exits(done).says("is aborted")
 	second.wait().exits(failed)
 	require.Nil(s, nodes[2].get().SidecarTLS(), "its turn never came")

@@ -153,6 +153,7 @@ var operators = []Scenario{
 	},
 	{
 		Name: "operator-fleet", Catalogue: []int{36},
+		Instead: []string{"nothing"},
 		Happens: "A rollout over a chain is started while the operator drives; it is paused, resumed and aborted from elsewhere, and undone.",
 		See: "The commands edit specs and watch; the operator keeps its Lease. pause ends the first one with 3, abort the second one with 4: " +
 			"who had no turn is not touched. undo takes back what was changed.",
