@@ -181,7 +181,7 @@ func fleetRevertedAfterSuccess(s *S) {
 	}
 	nodes[0].requireEvent(v1alpha1.ReasonRemovalNeedsConsent)
 	nodes[0].requireCondition(v1alpha1.ConditionReady, metav1.ConditionTrue, v1alpha1.ReasonReady)
-	s.rollOut("plan", "--issuer", issuerA).exits(done).says("1 edit", "1 to change in 1 wave, 0 restarts")
+	s.rollOut("plan", "--issuer", issuerA).exits(done).says("1 edit", "1 to change in 1 wave, no pod is restarted")
 	nodes[0].cycles(0, func() { s.untouched(nodes[1:], func() { s.rollOut("enable-tls", "--issuer", issuerA).exits(done) }) })
 	require.Equal(s, issuerA, nodes[0].get().SidecarTLS().IssuerName)
 }
