@@ -69,6 +69,9 @@ type PlanPrevious struct {
 	// Image of seid; empty for a node that ran nothing.
 	// +optional
 	Image string `json:"image,omitempty"`
+	// ObservedImage is status.currentImage of then, where the pod ran another: somebody had changed the template.
+	// +optional
+	ObservedImage string `json:"observedImage,omitempty"`
 	// SidecarTLS that was observed serving; nil when TLS was off.
 	// +optional
 	SidecarTLS *ObservedSidecarTLS `json:"sidecarTLS,omitempty"`

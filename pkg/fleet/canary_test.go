@@ -243,9 +243,14 @@ func TestBakeAsksSeldom(t *testing.T) {
 	require.Greater(t, asked, 60, "but it is watched")
 
 	// Nobody asked while nobody drove.
+	from := *r.BakeFrom
+	r.Resumed(w.now)
+	require.Equal(t, from, *r.BakeFrom, "a lock that was lost for a moment")
+	w.pass(r, time.Second)
 	w.now = w.now.Add(10 * time.Minute)
 	clear(w.chain)
-	r.Resumed()
+	r.Resumed(w.now)
+	require.WithinDuration(t, from.Add(10*time.Minute), *r.BakeFrom, time.Minute, "what nobody watched is no part of the bake")
 	w.pass(r, time.Second)
 	require.Equal(t, fleet.Done, r.Nodes[0].Outcome, r.Nodes[0].Detail)
 }

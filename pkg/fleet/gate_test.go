@@ -32,7 +32,7 @@ func TestGateBeginsAnewAfterAnInterruption(t *testing.T) {
 	w, r := verifying(t)
 	w.now = w.now.Add(time.Hour)
 	w.chain = map[types.NamespacedName]fleet.ChainSample{}
-	r.Resumed()
+	r.Resumed(w.now)
 	r = w.run(r)
 	require.Equal(t, fleet.Complete, r.State, r.Reason)
 }

@@ -2,6 +2,7 @@ package fleet
 
 import (
 	"slices"
+	"time"
 
 	"k8s.io/apimachinery/pkg/types"
 
@@ -57,8 +58,22 @@ func (r *Record) proving() bool {
 	return slices.ContainsFunc(r.Nodes, func(n NodeRecord) bool { return r.CanaryWave(n.Wave) && !n.Gone })
 }
 
+// lastLook is when a canary was looked at last.
+func (r *Record) lastLook() (last time.Time) {
+	for i := range r.Nodes {
+		if n := &r.Nodes[i]; r.CanaryWave(n.Wave) && n.AtTargetAt != nil && n.AtTargetAt.After(last) {
+			last = *n.AtTargetAt
+		}
+	}
+	return last
+}
+
 // Resumed has the time that nodes have for their health gates begin anew: nobody asked their seid while nobody drove.
-func (r *Record) Resumed() {
+func (r *Record) Resumed(now time.Time) {
+	if last := r.lastLook(); r.baking() && !last.IsZero() && now.Sub(last) > 2*watchEvery {
+		from := r.BakeFrom.Add(now.Sub(last))
+		r.BakeFrom = &from
+	}
 	for i := range r.Nodes {
 		n := &r.Nodes[i]
 		n.WaitsSince = nil

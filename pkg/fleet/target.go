@@ -31,7 +31,13 @@ func (s *stepper) mismatch(n *NodeRecord) string {
 		return ""
 	}
 	runs := node.Status.CurrentSidecarTLS.Config()
+	anew := n.UID != "" && node.UID != n.UID
 	switch owner, tls := s.observed(o); {
+	case anew && node.SidecarTLS().Equal(o.Target):
+		return "" // it is born with the target
+	case anew:
+		return fmt.Sprintf("it was deleted and created anew, with spec.sidecar.tls %s, wanted %s; next: the same command again",
+			plan.TLSText(node.SidecarTLS()), plan.TLSText(o.Target))
 	case owner != nil && !tls.Equal(o.Target):
 		return putBack(o.Object, owner, tls, o.Target)
 	case !node.SidecarTLS().Equal(o.Target):

@@ -2,6 +2,7 @@ package fleet_test
 
 import (
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/require"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -101,4 +102,36 @@ func TestGateWantsTheLeafVerified(t *testing.T) {
 	require.Equal(t, fleet.Failed, r.State)
 	require.Contains(t, r.Nodes[0].Detail, "TLS is not verified on the wire: status.currentSidecarTLS has no fingerprint")
 	require.Contains(t, r.Nodes[0].Detail, "seictl node verify ax-0 -n fleet")
+}
+
+// A node that was created anew while later waves ran is another one: born with the target it is no failure.
+func TestCompleteKnowsWhatWasCreatedAnew(t *testing.T) {
+	t.Parallel()
+	for name, tc := range map[string]struct {
+		tls  *v1alpha1.SidecarTLSConfig
+		want fleet.State
+	}{"with the target": {issuerTLS, fleet.Complete}, "without": {nil, fleet.Failed}} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			w := newWorld(t)
+			w.node("ax-0")
+			w.node("zz-last")
+			s := w.strategy()
+			s.Canary = 0
+			_, r := w.build(enable, s)
+			w.lags["zz-last"] = true
+			for outcomes(r)["zz-last"] != fleet.Verifying || outcomes(r)["ax-0"] != fleet.Done {
+				w.pass(r, time.Second)
+			}
+			w.lags["zz-last"] = false
+			n := fleet.EditNode(w.find("ax-0"), fleet.Edit{TLS: tc.tls})
+			n.UID, n.Status.CurrentSidecarTLS = "another", nil
+			w.replace(n)
+			r = w.run(r)
+			require.Equal(t, tc.want, r.State, r.Reason)
+			if tc.want == fleet.Failed {
+				require.Contains(t, r.Causes()[0].Text, "it was deleted and created anew, with spec.sidecar.tls off, wanted ClusterIssuer/pacific-1-ca")
+			}
+		})
+	}
 }

@@ -82,13 +82,13 @@ func taskID(h hash.Hash, planID string, t v1alpha1.TaskType, index int) string {
 
 // latch is what the node runs now: where a rollback returns to.
 func (in *Input) latch() v1alpha1.PlanPrevious {
-	image := in.Node.Status.CurrentImage
-	if running := in.Snapshot.PodImage(); running != "" {
-		// Somebody may have changed the template: a rollback returns to the revision, and so to its image.
-		image = running
+	image, observed := in.Node.Status.CurrentImage, ""
+	if running := in.Snapshot.PodImage(); running != "" && running != image {
+		// Somebody changed the template: a rollback returns to the revision, and so to its image.
+		image, observed = running, image
 	}
 	return v1alpha1.PlanPrevious{
-		Image:              image,
+		Image: image, ObservedImage: observed,
 		SidecarTLS:         in.Node.Status.CurrentSidecarTLS.DeepCopy(),
 		ControllerRevision: in.Snapshot.Revision(),
 		Ready:              in.Snapshot.PodReady(),

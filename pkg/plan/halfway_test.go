@@ -4,6 +4,7 @@ import (
 	"testing"
 
 	"github.com/stretchr/testify/require"
+	corev1 "k8s.io/api/core/v1"
 
 	"sei.io/seictl/api/v1alpha1"
 	"sei.io/seictl/pkg/drift"
@@ -56,4 +57,22 @@ func TestNodeInitTakesBackAStampOfTLS(t *testing.T) {
 	p := BuildNodeInitPlan(input(n, live("r1", "r1")))
 	require.Equal(t, tasks("pvc sts svc pod image tls apply-cfg validate ready"), types(p))
 	require.Nil(t, p.Task(v1alpha1.TaskObserveSidecarTLS).Params.ObserveSidecarTLS.TLSSecret)
+}
+
+// Somebody changed the image of the template by hand: the pod ran another than the status says before the plan began. Nothing was
+// applied: a failure before the pod cycle is tried again, and a pod that comes back is let go.
+func TestAnImageChangedByHandIsNotHalfway(t *testing.T) {
+	n := runningNode(nil)
+	n.Spec.Sidecar = &v1alpha1.SidecarConfig{TLS: secretTLS("x")}
+	s := live("r2", "r2")
+	s.Pod.Spec.Containers = []corev1.Container{{Name: "seid", Image: "seid:hotfix"}}
+	in := input(n, s)
+	p := BuildRunningPlan(in)
+	require.Equal(t, "seid:hotfix", p.Previous.Image)
+	require.Equal(t, n.Status.CurrentImage, p.Previous.ObservedImage)
+	require.False(t, in.Applied(p))
+	require.Nil(t, AfterFailure(in, failAt(p, v1alpha1.TaskWaitForSidecarTLSSecret)).Rollback)
+
+	n.Status.CurrentImage = "seid:v9"
+	require.True(t, in.Applied(p), "an observer has stamped since")
 }

@@ -100,8 +100,12 @@ func (in *Input) Applied(p *v1alpha1.Plan) bool {
 		return false
 	}
 	pod, st := in.Snapshot.PodRevision(), &in.Node.Status
+	image := p.Previous.Image
+	if p.Previous.ObservedImage != "" {
+		image = p.Previous.ObservedImage
+	}
 	return in.Snapshot.TemplateApplied(previous) || pod != "" && pod != previous ||
-		st.CurrentImage != p.Previous.Image || !st.CurrentSidecarTLS.Config().Equal(p.Previous.SidecarTLS.Config())
+		st.CurrentImage != image || !st.CurrentSidecarTLS.Config().Equal(p.Previous.SidecarTLS.Config())
 }
 
 func (in *Input) resolveActive(p *v1alpha1.Plan, opt Options) Decision {

@@ -183,5 +183,5 @@ func resumeRun(ctx context.Context, o *ControlOptions) error {
 	if err != nil {
 		return err
 	}
-	return s.resume(ctx, e, &proposal{settings: platform, observed: seen}, true)
+	return s.resume(ctx, e, &proposal{settings: platform, observed: seen}, fleet.State.Open)
 }

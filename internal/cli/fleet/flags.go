@@ -133,6 +133,9 @@ func (s *StrategyFlags) AddFlags(fs *pflag.FlagSet) {
 	fs.DurationVar(&s.GateTimeout, "gate-timeout", 15*time.Minute, "how long a node may take to be healthy after its change: pod Ready, TLS verified, sidecar 200, seid caught up and moving")
 }
 
+// typed says whether a flag was given.
+func (s *StrategyFlags) typed(flag string) bool { return s.set != nil && s.set.Changed(flag) }
+
 // Strategy is what the flags say, with the chain's own width where none does.
 func (s *StrategyFlags) Strategy(chain string, platform settings.Settings) (fleet.Strategy, error) {
 	width := platform.RolloutMaxUnavailable(chain)

@@ -10,7 +10,11 @@ import (
 )
 
 // answers are what was said beforehand on the command line.
-type answers struct{ yes, dryRun, skipPreflight bool }
+type answers struct {
+	yes, dryRun, skipPreflight bool
+	// typed says whether a flag was given, and is not a default.
+	typed func(flag string) bool
+}
 
 // goOn goes on with a rollout that is what the command asks for, the way it was started.
 func (s *session) goOn(ctx context.Context, e *entry, p *proposal, a answers) error {
@@ -18,13 +22,13 @@ func (s *session) goOn(ctx context.Context, e *entry, p *proposal, a answers) er
 	if a.dryRun {
 		return s.left(r, p)
 	}
-	if d := differences(r, p.asked); len(d) > 0 {
+	if d := differences(r, p.asked, a.typed); len(d) > 0 {
 		return fmt.Errorf("rollout %s of chain %s is not at its end, and was started in another way: %s; nothing was changed; "+
 			"next: %s to go on as it was started, or %s and this command again",
 			r.Name, r.Chain, strings.Join(d, ", "), s.command("resume", r.Chain), s.command("abort", r.Chain))
 	}
 	if r.State == fleet.Paused {
-		return s.isPaused(r)
+		return s.stopped(r)
 	}
 	if r.Driver == "" {
 		if err := s.fit(ctx, p, a); err != nil {
@@ -39,7 +43,8 @@ func (s *session) goOn(ctx context.Context, e *entry, p *proposal, a answers) er
 			}
 		}
 	}
-	return s.resume(ctx, e, p, false)
+	// What became of it while the locks were awaited was not agreed to.
+	return s.resume(ctx, e, p, func(now fleet.State) bool { return now == fleet.Running || now == r.State && r.Driver == "" })
 }
 
 // fit makes the checks of the preflight.
@@ -53,9 +58,13 @@ func (s *session) fit(ctx context.Context, p *proposal, a answers) error {
 	return p.refusal()
 }
 
-// isPaused says that somebody stopped a rollout on purpose: only resume goes on with it.
-func (s *session) isPaused(r *fleet.Record) error {
-	return exit.Errorf(exit.Paused, "rollout %s is %s; nothing was changed; next: %s", r.Name, stateText(r), s.command("resume", r.Chain))
+// stopped says that a rollout came to a stop that only resume goes on from.
+func (s *session) stopped(r *fleet.Record) error {
+	code := exit.Paused
+	if r.State == fleet.Failed {
+		code = exit.Failed
+	}
+	return exit.Errorf(code, "rollout %s is %s; nothing was changed; next: %s", r.Name, stateText(r), s.command("resume", r.Chain))
 }
 
 // left shows how far a rollout is, to whoever asked for nothing else.
@@ -74,9 +83,8 @@ func (s *session) now(r *fleet.Record, p *proposal) *fleet.Record {
 	return now
 }
 
-// resume goes on with a rollout under the locks, as it is stored by then. Only with unpause does it go on with one that is
-// paused.
-func (s *session) resume(ctx context.Context, e *entry, p *proposal, unpause bool) error {
+// resume goes on with a rollout under the locks, as it is stored by then, if it may in the state that it has.
+func (s *session) resume(ctx context.Context, e *entry, p *proposal, may func(fleet.State) bool) error {
 	r := s.runner(p)
 	defer r.report.close()
 	for _, w := range p.observed.warnings {
@@ -86,40 +94,41 @@ func (s *session) resume(ctx context.Context, e *entry, p *proposal, unpause boo
 	if err != nil {
 		return err
 	}
-	if err := r.reopen(ctx, e.record.Name, unpause); err != nil {
+	goes, err := r.reopen(ctx, e.record.Name, may)
+	switch {
+	case err != nil:
 		l.release(ctx, r)
 		return err
-	}
-	if !r.entry.record.State.Open() {
+	case !r.entry.record.State.Open():
 		l.release(ctx, r)
 		return s.finish(r, nil)
-	}
-	if r.entry.record.State == fleet.Paused {
+	case !goes:
 		l.release(ctx, r)
-		return s.isPaused(r.entry.record)
+		return s.stopped(r.entry.record)
 	}
 	r.report.start(r.entry.record, "going on with")
 	return s.finish(r, r.run(ctx, l))
 }
 
-// reopen reads the record and the fleet as they are now, and has the rollout go on. The wait for the locks may have been long.
-func (r *runner) reopen(ctx context.Context, name string, unpause bool) (err error) {
+// reopen reads the record and the fleet as they are now, and has the rollout go on if it may. The wait for the locks may have
+// been long.
+func (r *runner) reopen(ctx context.Context, name string, may func(fleet.State) bool) (goes bool, err error) {
 	if r.entry, err = r.store.get(ctx, name); err != nil {
-		return err
+		return false, err
 	}
 	record := r.entry.record
-	if !record.State.Open() || (record.State == fleet.Paused && !unpause) {
-		return nil
+	if !record.State.Open() || !may(record.State) {
+		return false, nil
 	}
 	if err := r.relist(ctx); err != nil {
-		return err
+		return false, err
 	}
 	record.Reopen(r.view())
-	return nil
+	return true, nil
 }
 
 // differences are the flags in which a strategy is another one than that of a rollout.
-func differences(r *fleet.Record, asked fleet.Strategy) []string {
+func differences(r *fleet.Record, asked fleet.Strategy, typed func(flag string) bool) []string {
 	was := r.Strategy
 	canaries := 0
 	for i := range r.Nodes {
@@ -145,7 +154,11 @@ func differences(r *fleet.Record, asked fleet.Strategy) []string {
 		{"--gate-timeout", was.GateTimeout, asked.GateTimeout},
 	} {
 		if f.was != f.now {
-			out = append(out, fmt.Sprintf("%s was %v, found %v", f.flag, f.was, f.now))
+			text := fmt.Sprintf("%s was %v, found %v", f.flag, f.was, f.now)
+			if typed != nil && !typed(f.flag[2:]) {
+				text += " by default"
+			}
+			out = append(out, text)
 		}
 	}
 	return out

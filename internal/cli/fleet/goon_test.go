@@ -9,6 +9,7 @@ import (
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime/schema"
+	"k8s.io/apimachinery/pkg/types"
 	kube "sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/client/interceptor"
 
@@ -70,9 +71,37 @@ func TestCanariesThatWereNotToBeHadAreNoDifference(t *testing.T) {
 	record := r.entry.record
 	asked := record.Strategy
 	record.Strategy.Canary, asked.Canary = 2, 5
-	require.Empty(t, differences(record, asked), "all nodes are canaries")
+	require.Empty(t, differences(record, asked, nil), "all nodes are canaries")
 	asked.Canary = 1
-	require.Equal(t, []string{"--canary was 2, found 1"}, differences(record, asked))
+	require.Equal(t, []string{"--canary was 2, found 1"}, differences(record, asked, nil))
+	require.Equal(t, []string{"--canary was 2, found 1 by default"}, differences(record, asked, func(string) bool { return false }))
+}
+
+// A rollout for another issuer is another rollout, also when nothing is to be done for the one that is asked for.
+func TestSameAsksForTheSameTarget(t *testing.T) {
+	r, _ := rolling(t, 2, interceptor.Funcs{})
+	open := r.entry.record
+	asked := &proposal{record: &fleet.Record{Action: open.Action, Selection: open.Selection}, plan: &fleet.Plan{Target: "ClusterIssuer/pacific-1-ca"}}
+	require.True(t, same(open, asked))
+	asked.plan.Target = "ClusterIssuer/other-ca"
+	require.False(t, same(open, asked))
+}
+
+// What became of a rollout while its lock was awaited was not agreed to.
+func TestGoOnAsItWasAgreedTo(t *testing.T) {
+	r, s := rolling(t, 2, interceptor.Funcs{})
+	_, err := s.store.change(t.Context(), r.entry, func(r *fleet.Record) error { r.State = fleet.Failed; return nil })
+	require.NoError(t, err)
+	name := r.entry.record.Name
+	goes, err := r.reopen(t.Context(), name, func(s fleet.State) bool { return s == fleet.Running })
+	require.NoError(t, err)
+	require.False(t, goes)
+	require.Equal(t, fleet.Failed, r.entry.record.State)
+	require.Equal(t, exit.Failed, exit.Code(s.stopped(r.entry.record)))
+	goes, err = r.reopen(t.Context(), name, fleet.State.Open)
+	require.NoError(t, err)
+	require.True(t, goes)
+	require.Equal(t, fleet.Running, r.entry.record.State)
 }
 
 // stored is a factory whose cluster is that of a runner.
@@ -192,4 +221,6 @@ func TestSeeThrough(t *testing.T) {
 	over := make(chan struct{})
 	close(over)
 	r.seeThrough(t.Context(), over, errDeleted) // nobody runs passes any more
+	r.refused = map[types.NamespacedName]bool{key: true}
+	r.seeThrough(t.Context(), nil, errDeleted) // its passes are refused
 }

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"reflect"
+	"slices"
 	"sync"
 	"time"
 
@@ -57,6 +58,8 @@ type runner struct {
 	chain       map[types.NamespacedName]fleet.ChainSample
 	asked       map[types.NamespacedName]time.Time
 	asking      map[types.NamespacedName]bool
+	// refused are the nodes whose last pass ended for want of a right.
+	refused map[types.NamespacedName]bool
 	// remote is the record as somebody elsewhere wrote it.
 	remote *corev1.ConfigMap
 	fatal  error
@@ -154,7 +157,7 @@ func (r *runner) session(parent context.Context, l *locks) error {
 			return err
 		}
 		// A pass that was under way when it was decided to stop may have begun a pod cycle.
-		if err := r.reread(ctx); err != nil {
+		if err := r.lookAgain(ctx); err != nil {
 			return err
 		}
 		if len(r.cycling()) == 0 {
@@ -170,9 +173,13 @@ func (r *runner) cycling() []types.NamespacedName { return fleet.Cycling(r.entry
 // seeThrough goes on driving the nodes that are in a pod cycle when the rollout ends early: their seid is down, and without an
 // operator nobody else would start it. Nothing more is edited.
 func (r *runner) seeThrough(ctx context.Context, ended <-chan struct{}, why error) {
-	for told := false; len(r.cycling()) > 0; told = true {
+	for told := false; ; told = true {
+		left := slices.DeleteFunc(r.cycling(), r.isRefused)
+		if len(left) == 0 {
+			return
+		}
 		if !told {
-			r.report.say("%s; %s in a pod cycle: seen through first", why, few(names(r.cycling())))
+			r.report.say("%s; %s in a pod cycle: seen through first", why, few(names(left)))
 		}
 		select {
 		case <-ctx.Done():
@@ -182,6 +189,13 @@ func (r *runner) seeThrough(ctx context.Context, ended <-chan struct{}, why erro
 		case <-r.wake:
 		}
 	}
+}
+
+// isRefused says whether a node cannot be driven for want of a right.
+func (r *runner) isRefused(key types.NamespacedName) bool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.refused[key]
 }
 
 func names(keys []types.NamespacedName) []string {
@@ -215,10 +229,10 @@ func (r *runner) begin() {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.chain, r.asked = map[types.NamespacedName]fleet.ChainSample{}, map[types.NamespacedName]time.Time{}
-	r.asking, r.fatal = map[types.NamespacedName]bool{}, nil
+	r.asking, r.refused, r.fatal = map[types.NamespacedName]bool{}, map[types.NamespacedName]bool{}, nil
 	self := lock.Self(lock.KindCLI)
 	r.entry.record.Driver = self.Display()
-	r.entry.record.Resumed()
+	r.entry.record.Resumed(r.Now())
 	r.begun = true
 	// Whoever looks or pauses from elsewhere must see that somebody is at work.
 	r.unsaved, r.told = true, r.entry.record.Clone()

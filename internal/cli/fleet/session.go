@@ -206,8 +206,15 @@ func (s *session) finish(r *runner, ended error) error {
 	}
 	if s.output.Machine() {
 		r.report.mu.Lock()
-		r.report.tell(Event{Type: eventEnd, Rollout: record.Name, Chain: record.Chain, Action: record.Action, State: record.State, Reason: record.Reason, Counts: record.Count(),
-			Causes: record.Causes(), Left: record.Left, ExitCode: &code, Next: next})
+		end := Event{Type: eventEnd, Rollout: record.Name, Chain: record.Chain, Action: record.Action, State: record.State, Reason: record.Reason,
+			Counts: record.Count(), Causes: record.Causes(), Left: record.Left, ExitCode: &code, Next: next}
+		if ended != nil {
+			end.Reason, _, _ = strings.Cut(exit.Message(ended), nextCommand)
+		}
+		if errors.Is(ended, errDeleted) {
+			end.Next = s.command("plan", record.Chain)
+		}
+		r.report.tell(end)
 		r.report.mu.Unlock()
 	} else if ended == nil {
 		recordText(s.Printer(), record, s.Now())

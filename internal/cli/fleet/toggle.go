@@ -123,10 +123,10 @@ func toggleRun(ctx context.Context, o *ToggleOptions, events *stream) error {
 	if err != nil {
 		return err
 	}
-	given := answers{yes: o.Yes, dryRun: o.DryRun, skipPreflight: o.SkipPreflight}
+	given := answers{yes: o.Yes, dryRun: o.DryRun, skipPreflight: o.SkipPreflight, typed: o.Strategy.typed}
 	switch {
 	case o.DryRun || open == nil:
-	case same(open.record, p.record):
+	case same(open.record, p):
 		return s.goOn(ctx, open, p, given)
 	case open.record.Driver != "":
 		return exit.Errorf(exit.LockHeld, "rollout %s of chain %s (%s) is under way, driven by %s; nothing was changed; next: seictl fleet status --chain %s -w",
@@ -151,6 +151,9 @@ func (o *ToggleOptions) prepare(ctx context.Context, s *session) (*proposal, *en
 		return nil, nil, fmt.Errorf("chain %s: not allowed to list SeiNodes in all namespaces, and so it is not known which nodes it has; "+
 			"next: -n %s for those of one namespace, or ask for the ClusterRole seictl-driver-cluster", p.record.Chain, p.observed.only)
 	}
+	if o.DryRun {
+		return p, nil, nil // whoever only looks need not see the records
+	}
 	open, err := s.open(ctx, p.record.Chain)
 	if err != nil {
 		return nil, nil, err
@@ -160,14 +163,9 @@ func (o *ToggleOptions) prepare(ctx context.Context, s *session) (*proposal, *en
 }
 
 // same says whether a rollout is what a command asks for: then the command goes on with it.
-func same(open, asked *fleet.Record) bool {
-	if open.Action != asked.Action || open.Selection.String() != asked.Selection.String() || len(open.Objects) == 0 {
-		return false
-	}
-	if len(asked.Objects) == 0 {
-		return true
-	}
-	return open.Objects[0].Target.Equal(asked.Objects[0].Target)
+func same(open *fleet.Record, asked *proposal) bool {
+	return open.Action == asked.record.Action && open.Selection.String() == asked.record.Selection.String() && len(open.Objects) > 0 &&
+		open.Objects[0].Target.String() == asked.plan.Target
 }
 
 // propose shows a rollout, asks, and carries it out. again plans anew: under the locks things may be other than before.
@@ -188,7 +186,9 @@ func (s *session) propose(ctx context.Context, p *proposal, a answers, again fun
 	if a.dryRun {
 		return nil
 	}
-	if p.plan.Working() == 0 {
+	// An undo of what changed nothing yet ends it: that takes the lock.
+	ends := p.record.Action == actionUndo && s.replaces != nil
+	if p.plan.Working() == 0 && !ends {
 		return s.nothing(p)
 	}
 	if err := p.fits(); err != nil {
@@ -197,7 +197,7 @@ func (s *session) propose(ctx context.Context, p *proposal, a answers, again fun
 	if err := p.refusal(); err != nil && !a.skipPreflight {
 		return err
 	}
-	if !a.yes {
+	if !a.yes && p.plan.Working() > 0 {
 		if err := s.Confirm(fmt.Sprintf("Change %s?", count(p.plan.Working(), "node"))); err != nil {
 			return err
 		}
@@ -209,6 +209,9 @@ func (s *session) propose(ctx context.Context, p *proposal, a answers, again fun
 		return err
 	}
 	p, err = s.still(ctx, p, a, again)
+	if err == nil && p.plan.Working() == 0 && ends {
+		err = s.replace(ctx, actionUndo)
+	}
 	if err != nil || p.plan.Working() == 0 {
 		l.release(ctx, r)
 		if err == nil {

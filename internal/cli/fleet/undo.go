@@ -60,12 +60,7 @@ func undoRun(ctx context.Context, o *ControlOptions) error {
 	default:
 		s.replaces = open
 	}
-	if p.plan.Working() == 0 && s.replaces != nil && !o.DryRun {
-		if err := s.replace(ctx, "undo"); err != nil {
-			return err
-		}
-	}
-	return s.propose(ctx, p, answers{yes: o.Yes, dryRun: o.DryRun, skipPreflight: true},
+	return s.propose(ctx, p, answers{yes: o.Yes, dryRun: o.DryRun, skipPreflight: true, typed: o.Strategy.typed},
 		func(ctx context.Context) (*proposal, *entry, error) { return o.undoing(ctx, s, e.record.Name) })
 }
 
@@ -124,5 +119,5 @@ func (o *ControlOptions) undoGoesOn(ctx context.Context, s *session, e *entry) e
 	if err := s.alive(ctx, e.record); err != nil {
 		return err
 	}
-	return s.goOn(ctx, e, &proposal{settings: platform, observed: seen, asked: how}, answers{yes: o.Yes, dryRun: o.DryRun, skipPreflight: true})
+	return s.goOn(ctx, e, &proposal{settings: platform, observed: seen, asked: how}, answers{yes: o.Yes, dryRun: o.DryRun, skipPreflight: true, typed: o.Strategy.typed})
 }

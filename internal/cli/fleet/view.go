@@ -3,6 +3,7 @@ package fleet
 import (
 	"context"
 
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/types"
 
 	"sei.io/seictl/api/v1alpha1"
@@ -60,4 +61,22 @@ func (r *runner) view() fleet.View {
 		v.Chain[k] = c
 	}
 	return v
+}
+
+// lookAgain is reread until it succeeds: an API server that is busy ends no rollout. Without the right to list, what the watches
+// brought has to do.
+func (r *runner) lookAgain(ctx context.Context) error {
+	for {
+		err := r.reread(ctx)
+		switch {
+		case err == nil, apierrors.IsForbidden(err), apierrors.IsUnauthorized(err):
+			return nil
+		case ctx.Err() != nil:
+			return context.Cause(ctx)
+		}
+		r.report.trouble(err)
+		if err := pause(ctx, retryEvery); err != nil {
+			return err
+		}
+	}
 }

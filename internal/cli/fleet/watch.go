@@ -193,7 +193,11 @@ func (r *runner) lost(o kube.Object) {
 
 // passed is told of every pass where we drive.
 func (r *runner) passed(u operator.NodeUpdate) {
+	r.mu.Lock()
+	r.refused[u.Key] = apierrors.IsForbidden(u.Err) || apierrors.IsUnauthorized(u.Err)
+	r.mu.Unlock()
 	if u.Err != nil {
+		r.poke() // who waits for the node to be seen through has to know
 		r.report.trouble(fmt.Errorf("%s: %w", u.Key, u.Err))
 		return
 	}
