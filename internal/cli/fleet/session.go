@@ -222,7 +222,7 @@ func (s *session) finish(r *runner, ended error) error {
 	if ended != nil {
 		var cycling []types.NamespacedName
 		if !r.watches {
-			cycling = r.cycling()
+			cycling = r.left()
 		}
 		return s.resumable(record, cycling, ended, code, next)
 	}

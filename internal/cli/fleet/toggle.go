@@ -186,9 +186,7 @@ func (s *session) propose(ctx context.Context, p *proposal, a answers, again fun
 	if a.dryRun {
 		return nil
 	}
-	// An undo of what changed nothing yet ends it: that takes the lock.
-	ends := p.record.Action == actionUndo && s.replaces != nil
-	if p.plan.Working() == 0 && !ends {
+	if p.plan.Working() == 0 && !s.ends(p) {
 		return s.nothing(p)
 	}
 	if err := p.fits(); err != nil {
@@ -202,6 +200,14 @@ func (s *session) propose(ctx context.Context, p *proposal, a answers, again fun
 			return err
 		}
 	}
+	return s.start(ctx, p, a, again)
+}
+
+// ends says whether a proposal ends a rollout although it changes nothing: an undo does, and takes the lock for that.
+func (s *session) ends(p *proposal) bool { return p.record.Action == actionUndo && s.replaces != nil }
+
+// start carries a rollout out that was agreed to, under the locks.
+func (s *session) start(ctx context.Context, p *proposal, a answers, again func(context.Context) (*proposal, *entry, error)) error {
 	r := s.runner(p)
 	defer r.report.close()
 	l, err := r.take(ctx, p.record.Chain)
@@ -209,7 +215,7 @@ func (s *session) propose(ctx context.Context, p *proposal, a answers, again fun
 		return err
 	}
 	p, err = s.still(ctx, p, a, again)
-	if err == nil && p.plan.Working() == 0 && ends {
+	if err == nil && p.plan.Working() == 0 && s.ends(p) {
 		err = s.replace(ctx, actionUndo)
 	}
 	if err != nil || p.plan.Working() == 0 {

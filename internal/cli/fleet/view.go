@@ -2,6 +2,7 @@ package fleet
 
 import (
 	"context"
+	"time"
 
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/types"
@@ -79,4 +80,15 @@ func (r *runner) lookAgain(ctx context.Context) error {
 			return err
 		}
 	}
+}
+
+// leaveWithin is how long a command that ends may take to look at what it leaves behind.
+const leaveWithin = 2 * time.Second
+
+// left are the nodes that a driver leaves in a pod cycle: its last passes may have begun one.
+func (r *runner) left() []types.NamespacedName {
+	ctx, cancel := context.WithTimeout(context.Background(), leaveWithin)
+	defer cancel()
+	_ = r.reread(ctx) // what is known has to do
+	return r.cycling()
 }
