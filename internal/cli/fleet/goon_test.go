@@ -2,6 +2,7 @@ package fleet
 
 import (
 	"context"
+	"errors"
 	"testing"
 	"time"
 
@@ -183,6 +184,40 @@ func TestGatherForSeesEveryNamespaceOfTheRollout(t *testing.T) {
 	mine = false
 	_, err = gatherFor(t.Context(), s.Factory, s.cluster, r.entry.record)
 	require.ErrorContains(t, err, "has nodes in namespace other")
+}
+
+// At the end of a rollout the fleet is read once more: again where the API server is busy, and not where it says no for good.
+func TestLookAgain(t *testing.T) {
+	for name, tc := range map[string]struct {
+		err  error
+		asks int
+	}{
+		"busy":        {apierrors.NewTooManyRequests("later", 1), 2},
+		"not allowed": {apierrors.NewForbidden(schema.GroupResource{Group: "sei.io", Resource: "seinodes"}, "", errors.New("no")), 1},
+	} {
+		t.Run(name, func(t *testing.T) {
+			asks, failing := 0, true
+			r, s := rolling(t, 1, interceptor.Funcs{
+				List: func(ctx context.Context, c kube.WithWatch, list kube.ObjectList, opts ...kube.ListOption) error {
+					if _, nodes := list.(*v1alpha1.SeiNodeList); !nodes {
+						return c.List(ctx, list, opts...)
+					}
+					if (&kube.ListOptions{}).ApplyOptions(opts).Namespace == "" {
+						asks++
+					}
+					if failing {
+						failing = tc.asks == 1
+						return tc.err
+					}
+					return c.List(ctx, list, opts...)
+				},
+			})
+			namespace := "fleet"
+			s.Flags.Namespace = &namespace
+			require.NoError(t, r.lookAgain(t.Context()))
+			require.Equal(t, tc.asks, asks)
+		})
+	}
 }
 
 // A rollout that ends early sees the nodes in a pod cycle through.

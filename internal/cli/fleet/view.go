@@ -8,6 +8,7 @@ import (
 	"k8s.io/apimachinery/pkg/types"
 
 	"sei.io/seictl/api/v1alpha1"
+	"sei.io/seictl/internal/cli/factory"
 	"sei.io/seictl/pkg/fleet"
 )
 
@@ -64,16 +65,19 @@ func (r *runner) view() fleet.View {
 	return v
 }
 
-// lookAgain is reread until it succeeds: an API server that is busy ends no rollout. Without the right to list, what the watches
-// brought has to do.
+// lookAgain is reread until it succeeds: an API server that is busy ends no rollout. Where it says no for good, as without the
+// right to list, what the watches brought has to do.
 func (r *runner) lookAgain(ctx context.Context) error {
 	for {
 		err := r.reread(ctx)
 		switch {
-		case err == nil, apierrors.IsForbidden(err), apierrors.IsUnauthorized(err):
+		case err == nil:
 			return nil
 		case ctx.Err() != nil:
 			return context.Cause(ctx)
+		case !factory.Unreachable(err) && !busy(err):
+			r.report.warn(err.Error())
+			return nil
 		}
 		r.report.trouble(err)
 		if err := pause(ctx, retryEvery); err != nil {
@@ -82,11 +86,18 @@ func (r *runner) lookAgain(ctx context.Context) error {
 	}
 }
 
+// busy says whether an API server may answer when it is asked again.
+func busy(err error) bool {
+	return apierrors.IsTooManyRequests(err) || apierrors.IsServerTimeout(err) || apierrors.IsTimeout(err) || apierrors.IsInternalError(err) ||
+		apierrors.IsServiceUnavailable(err)
+}
+
 // leaveWithin is how long a command that ends may take to look at what it leaves behind.
 const leaveWithin = 2 * time.Second
 
 // left are the nodes that a driver leaves in a pod cycle: its last passes may have begun one.
 func (r *runner) left() []types.NamespacedName {
+	// The command's own context has ended.
 	ctx, cancel := context.WithTimeout(context.Background(), leaveWithin)
 	defer cancel()
 	_ = r.reread(ctx) // what is known has to do
