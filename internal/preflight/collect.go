@@ -88,7 +88,11 @@ func (c *Collector) settings(ctx context.Context) Read[settings.Settings] {
 
 func (c *Collector) schemas(ctx context.Context) Read[Schemas] {
 	return ask(c, "schemas", func() Read[Schemas] {
-		return readOf(schemasOf(ctx, c.Kube.Discovery().OpenAPIV3()))
+		s, err := schemasOf(ctx, c.Kube.Discovery().OpenAPIV3())
+		if err == nil {
+			s.ask(c.Kube.Discovery())
+		}
+		return readOf(s, err)
 	})
 }
 

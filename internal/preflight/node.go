@@ -233,6 +233,8 @@ func checkFields(s Read[Schemas], kind string) Line {
 	switch {
 	case s.State != Found:
 		return cannotTell("whether the CRD in the cluster knows our fields", s.Err)
+	case s.Value.Unpublished[kind]:
+		return skipped("cannot tell yet: the API server serves " + kind + ", and has not published its schema")
 	case !s.Value.Served[kind]:
 		return failed("the cluster has no CRD for "+kind, hint)
 	case len(s.Value.Unknown[kind]) > 0:

@@ -137,6 +137,9 @@ func TestNodeChecks(t *testing.T) {
 		"its CA may not be seen": {func(f *NodeFacts) { f.Issuer.CASecret = denied[bool]() }, "issuer-ca-secret", Skipped, "may not look", ""},
 		"old CRD": {func(f *NodeFacts) { f.Schemas.Value.Unknown["SeiNode"] = []string{"spec.sidecar.tls"} }, "crd-fields", Failed,
 			"spec.sidecar.tls", "seictl install base --apply"},
+		"schema not published": {func(f *NodeFacts) {
+			f.Schemas.Value.Served, f.Schemas.Value.Unpublished = nil, map[string]bool{"SeiNode": true}
+		}, "crd-fields", Skipped, "has not published its schema", ""},
 		"no CRD": {func(f *NodeFacts) { f.Schemas.Value.Served = nil }, "crd-fields", Failed, "no CRD", "seictl install base --apply"},
 		"settings broken": {func(f *NodeFacts) {
 			f.Settings = Read[settings.Settings]{State: Broken, Err: errors.New("config.yaml: bad")}

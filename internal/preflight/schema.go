@@ -7,6 +7,7 @@ import (
 	"maps"
 	"slices"
 
+	"k8s.io/client-go/discovery"
 	"k8s.io/client-go/openapi"
 
 	"sei.io/seictl/api/v1alpha1"
@@ -110,8 +111,29 @@ func unknownFields(ours, served map[string]any, path string) []string {
 type Schemas struct {
 	// Served says whether a kind is served at all.
 	Served map[string]bool
+	// Unpublished says of a kind that it is served, and its schema not published yet: an API server takes a moment for that after
+	// its start, and after a CRD was made.
+	Unpublished map[string]bool
 	// Unknown are the fields that would be dropped.
 	Unknown map[string][]string
+}
+
+// ask looks in the discovery for the kinds that have no schema.
+func (s *Schemas) ask(d discovery.ServerResourcesInterface) {
+	missing := func(kind string) bool { served, ours := s.Served[kind]; return ours && !served }
+	if !slices.ContainsFunc(slices.Collect(maps.Keys(s.Served)), missing) {
+		return
+	}
+	list, err := d.ServerResourcesForGroupVersion(v1alpha1.GroupVersion.String())
+	if err != nil {
+		return // nothing says that they are served
+	}
+	s.Unpublished = map[string]bool{}
+	for i := range list.APIResources {
+		if kind := list.APIResources[i].Kind; missing(kind) {
+			s.Unpublished[kind] = true
+		}
+	}
 }
 
 func schemasOf(ctx context.Context, c openapi.Client) (Schemas, error) {
